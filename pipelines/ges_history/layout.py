@@ -1,0 +1,61 @@
+"""The version of the database's layout, kept in the database as a view of constants.
+
+The view `reports.about` needs no table, survives a copied or renamed file, and can be read by
+anyone: `SELECT layout_version FROM reports.about`.
+"""
+
+from typing import TYPE_CHECKING
+
+from ges_history.errors import DatabaseError
+
+if TYPE_CHECKING:
+    import duckdb
+
+LAYOUT_VERSION = 1
+"""Raised when tables change so that an older version would read or write them wrongly."""
+
+ABOUT = "about"
+
+
+def check_layout(connection: "duckdb.DuckDBPyConnection", catalog: str | None = None) -> None:
+    """Refuse a database that a newer version wrote; one without a layout passes.
+
+    Args:
+        catalog: the attached database to check; default: the connection's current one.
+
+    Raises:
+        DatabaseError: the layout is newer than `LAYOUT_VERSION`.
+    """
+    found = read_layout(connection, catalog)
+    if found is not None and found > LAYOUT_VERSION:
+        raise DatabaseError(
+            f"The database was written by a newer version of ges-backup-history (layout {found},"
+            f" this version knows {LAYOUT_VERSION}); upgrade with"
+            " `pip install --upgrade ges-backup-history`."
+        )
+
+
+def read_layout(connection: "duckdb.DuckDBPyConnection", catalog: str | None = None) -> int | None:
+    """The layout version stored in the database, None where there is none."""
+    name = catalog or database_name(connection)
+    stored = connection.execute(
+        "SELECT 1 FROM duckdb_views()"
+        " WHERE database_name = ? AND schema_name = 'reports' AND view_name = ?",
+        [name, ABOUT],
+    ).fetchone()
+    if stored is None:
+        return None
+    about = f"FROM {quoted(name)}.reports.{ABOUT} SELECT layout_version"
+    row = connection.execute(about).fetchone()
+    return None if row is None else int(row[0])
+
+
+def database_name(connection: "duckdb.DuckDBPyConnection") -> str:
+    """The name of the connection's current database, which DuckDB takes from the file's name."""
+    row = connection.execute("SELECT current_database()").fetchone()
+    return str(row[0]) if row else ""
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

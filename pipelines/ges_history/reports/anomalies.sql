@@ -1,0 +1,101 @@
+-- Successful backups whose size or duration is far from what the ones before them lead to expect.
+-- Grain: one row per backup and kind (size_drop, size_jump, slow).
+-- Units: value and expected in MB for sizes, in seconds for slow; change_pct in percent of
+-- expected (null where that is 0); deviation, signed, in robust standard deviations.
+-- expected is the median of the up to 30 successes before (at least 8 with a known value). The
+-- deviation is the difference by the largest of 1.4826 times their median absolute deviation,
+-- 1 % of expected, and 1. Listed where it is beyond 5 and the change beyond 20 %.
+-- Time: started_at
+-- Reads: ges.backups, reports.graph_names.
+WITH ordered AS (
+    SELECT project_id, graph_id, id, started_at, size, duration,
+        ROW_NUMBER() OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+        ) AS place,
+        AVG(size) OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+            ROWS BETWEEN 30 PRECEDING AND 1 PRECEDING
+        ) AS size_mean,
+        STDDEV_POP(size) OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+            ROWS BETWEEN 30 PRECEDING AND 1 PRECEDING
+        ) AS size_spread,
+        AVG(duration) OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+            ROWS BETWEEN 30 PRECEDING AND 1 PRECEDING
+        ) AS duration_mean,
+        STDDEV_POP(duration) OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+            ROWS BETWEEN 30 PRECEDING AND 1 PRECEDING
+        ) AS duration_spread
+    FROM ges.backups
+    WHERE status = 'success'
+),
+-- A median is within one standard deviation of the mean: these are all that can be beyond 20 %
+-- of it. The rest needs no median, which no engine computes fast and PostgreSQL not in a window.
+candidates AS (
+    SELECT project_id, graph_id, id, started_at, place, size, duration
+    FROM ordered
+    WHERE place > 8 AND (
+        size > GREATEST(1.19 * (size_mean - size_spread), size_mean - size_spread + 4.9)
+        OR size < LEAST(0.81 * (size_mean + size_spread), size_mean + size_spread - 4.9)
+        OR duration > GREATEST(
+            1.19 * (duration_mean - duration_spread), duration_mean - duration_spread + 4.9
+        )
+    )
+),
+medians AS (
+    SELECT c.project_id, c.graph_id, c.place,
+        COUNT(p.size) AS sizes, MEDIAN(p.size) AS usual_size,
+        COUNT(p.duration) AS durations, MEDIAN(p.duration) AS usual_duration
+    FROM candidates AS c
+    JOIN ordered AS p
+        ON c.project_id = p.project_id AND c.graph_id = p.graph_id
+        AND p.place BETWEEN c.place - 30 AND c.place - 1
+    GROUP BY c.project_id, c.graph_id, c.place
+),
+changed AS (
+    SELECT c.project_id, c.graph_id, c.id, c.started_at, c.place, c.size, c.duration,
+        m.usual_size, m.usual_duration,
+        m.sizes >= 8 AND ABS(c.size - m.usual_size) > 0.2 * m.usual_size AS is_resized,
+        m.durations >= 8 AND c.duration - m.usual_duration > 0.2 * m.usual_duration AS is_slow
+    FROM candidates AS c
+    JOIN medians AS m
+        ON c.project_id = m.project_id AND c.graph_id = m.graph_id AND c.place = m.place
+),
+deviations AS (
+    SELECT c.project_id, c.graph_id, c.place,
+        MEDIAN(ABS(p.size - c.usual_size)) AS size_deviation,
+        MEDIAN(ABS(p.duration - c.usual_duration)) AS duration_deviation
+    FROM changed AS c
+    JOIN ordered AS p
+        ON c.project_id = p.project_id AND c.graph_id = p.graph_id
+        AND p.place BETWEEN c.place - 30 AND c.place - 1
+    WHERE c.is_resized OR c.is_slow
+    GROUP BY c.project_id, c.graph_id, c.place
+),
+measured AS (
+    SELECT c.project_id, c.graph_id, c.id, c.started_at,
+        CASE WHEN c.size < c.usual_size THEN 'size_drop' ELSE 'size_jump' END AS kind,
+        c.size AS value, c.usual_size AS expected,
+        GREATEST(1.4826 * d.size_deviation, 0.01 * c.usual_size, 1.0) AS scale
+    FROM changed AS c
+    JOIN deviations AS d
+        ON c.project_id = d.project_id AND c.graph_id = d.graph_id AND c.place = d.place
+    WHERE c.is_resized
+    UNION ALL
+    SELECT c.project_id, c.graph_id, c.id, c.started_at,
+        'slow' AS kind,
+        c.duration AS value, c.usual_duration AS expected,
+        GREATEST(1.4826 * d.duration_deviation, 0.01 * c.usual_duration, 1.0) AS scale
+    FROM changed AS c
+    JOIN deviations AS d
+        ON c.project_id = d.project_id AND c.graph_id = d.graph_id AND c.place = d.place
+    WHERE c.is_slow
+)
+SELECT m.project_id, m.graph_id, n.graph_name, m.id AS backup_id, m.started_at, m.kind, m.value,
+    m.expected, (m.value - m.expected) / m.scale AS deviation,
+    100.0 * (m.value - m.expected) / NULLIF(m.expected, 0) AS change_pct
+FROM measured AS m
+JOIN reports.graph_names AS n ON m.project_id = n.project_id AND m.graph_id = n.graph_id
+WHERE ABS(m.value - m.expected) > 5 * m.scale

@@ -1,0 +1,24 @@
+-- How long the backups of each graph take, week by week.
+-- Grain: one row per graph and UTC week (its Monday) in which a successful backup started.
+-- Units: durations in seconds, as the API reports them; mb_per_s is total size by total duration
+-- of the successes where both are known, null where the total is 0. The quantiles are continuous.
+-- Time: week
+-- Reads: ges.backups, reports.graph_names.
+WITH weekly AS (
+    SELECT project_id, graph_id,
+        CAST(DATE_TRUNC('week', started_at AT TIME ZONE 'UTC') AS DATE) AS week,
+        COUNT(*) AS backups,
+        QUANTILE_CONT(duration, 0.5) AS p50_duration_s,
+        QUANTILE_CONT(duration, 0.95) AS p95_duration_s,
+        MAX(duration) AS max_duration_s,
+        SUM(CASE WHEN duration IS NOT NULL THEN size END) AS total_mb,
+        SUM(CASE WHEN size IS NOT NULL THEN duration END) AS total_s
+    FROM ges.backups
+    WHERE status = 'success'
+    GROUP BY project_id, graph_id, CAST(DATE_TRUNC('week', started_at AT TIME ZONE 'UTC') AS DATE)
+)
+SELECT w.project_id, w.graph_id, n.graph_name, w.week, w.backups, w.p50_duration_s,
+    w.p95_duration_s, w.max_duration_s,
+    CAST(w.total_mb AS DOUBLE) / NULLIF(w.total_s, 0) AS mb_per_s
+FROM weekly AS w
+JOIN reports.graph_names AS n ON w.project_id = n.project_id AND w.graph_id = n.graph_id

@@ -1,0 +1,22 @@
+-- What is kept at the source, and how long backups live there.
+-- Grain: one row per graph and backup_method (null where the API gave none).
+-- Units: size_mb in MB, median_lifetime_days in days from start to deletion.
+-- backups, size_mb, oldest_at and newest_at are of those still at the source, whatever their
+-- status; deleted counts those that have left it.
+-- Time: newest_at
+-- Reads: ges.backups, reports.graph_names.
+WITH kept AS (
+    SELECT project_id, graph_id, backup_method,
+        COUNT(CASE WHEN deleted_at IS NULL THEN 1 END) AS backups,
+        CAST(COALESCE(SUM(CASE WHEN deleted_at IS NULL THEN size END), 0) AS BIGINT) AS size_mb,
+        MIN(CASE WHEN deleted_at IS NULL THEN started_at END) AS oldest_at,
+        MAX(CASE WHEN deleted_at IS NULL THEN started_at END) AS newest_at,
+        COUNT(deleted_at) AS deleted,
+        MEDIAN(DATE_DIFF('second', started_at, deleted_at)) / 86400.0 AS median_lifetime_days
+    FROM ges.backups
+    GROUP BY project_id, graph_id, backup_method
+)
+SELECT k.project_id, k.graph_id, n.graph_name, k.backup_method, k.backups, k.size_mb, k.oldest_at,
+    k.newest_at, k.deleted, k.median_lifetime_days
+FROM kept AS k
+JOIN reports.graph_names AS n ON k.project_id = n.project_id AND k.graph_id = n.graph_id

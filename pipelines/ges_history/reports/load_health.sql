@@ -1,0 +1,19 @@
+-- How each graph's latest listing went, and how old what is known of it is.
+-- Grain: one row per graph that was ever asked for.
+-- Units: stale_hours, in hours since the graph was last read without an error (its latest listing
+-- where that was complete or incremental, else its last complete one); null where it never was.
+-- Time: listed_at
+-- Reads: ges.listings, reports.graph_names.
+SELECT l.project_id, l.graph_id, n.graph_name, l.listed_at,
+    l.outcome, l.error_code, l.last_complete_at,
+    DATE_DIFF(
+        'second',
+        CASE
+            WHEN l.outcome IN ('complete', 'incremental') THEN l.listed_at
+            ELSE l.last_complete_at
+        END,
+        CURRENT_TIMESTAMP
+    ) / 3600.0 AS stale_hours,
+    l.error_msg, l.backup_count, l.requests, l.restarts
+FROM ges.listings AS l
+JOIN reports.graph_names AS n ON l.project_id = n.project_id AND l.graph_id = n.graph_id
