@@ -6,16 +6,15 @@ another thread holds ``fleet.lock``; the methods here take it themselves.
 """
 
 import random
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any, Generic, Protocol, TypeVar
 
 from ges_emulator.schedule import Run, Schedule
+from ges_emulator.texts import backup_name, random_id, to_ms, to_text
 
 DELETED = "400"
-LOCAL_TIME = timedelta(hours=8)
 FIELDS_FROM_GRAPH = ("graph_size_type_index", "data_store_version", "arch")
 
 
@@ -327,7 +326,7 @@ class Fleet:
     def new_id(self) -> str:
         """An id that no other has; the same again for the same seed and calls."""
         with self.lock:
-            return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+            return random_id(self._random)
 
     def new_shuffle_key(self) -> int:
         """A place in the shuffled order: scattered, but fixed for a row's life."""
@@ -340,24 +339,6 @@ class Fleet:
         if graph is None:
             raise KeyError(f"there is no graph {id!r}")
         return graph
-
-
-def to_ms(moment: datetime) -> int:
-    """Milliseconds since 1970-01-01 UTC."""
-    return round(moment.timestamp() * 1000)
-
-
-def to_text(ms: int) -> str:
-    """The API's text of a moment: ISO in UTC, without a zone (1623160513000: 13:55:13)."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def backup_name(graph_name: str, start_ms: int, method: str) -> str:
-    """A name as on the API's page: automatic ones carry local time, others UTC."""
-    start = datetime.fromtimestamp(start_ms // 1000, UTC)
-    if method == "auto":
-        return f"{graph_name}_{start + LOCAL_TIME:%Y%m%d%H%M%S}_auto"
-    return f"{graph_name}-{start:%Y%m%d%H%M%S}"
 
 
 _GRAPH_DEFAULTS = {

@@ -18,7 +18,7 @@ class Request:
     has_credentials: bool
     """Whether a token or a signature came along, good or bad."""
     status: int | None = None
-    """None while there is no answer, and if a fault kept it back."""
+    """None while there is no answer, and if a fault of the connection was in its way."""
     fault: str | None = None
     """The name of the fault that it met."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from ges_emulator.texts import random_id
+
 if TYPE_CHECKING:
     from ges_emulator.fleet import Backup, Graph
 
@@ -71,7 +73,7 @@ class Schedule:
         failed = chance.random() < self.failure_rate
         # The stamps of the API's own example are a second further apart than its duration.
         ends_at = start + timedelta(seconds=seconds + chance.randrange(2))
-        backup = graph.add_backup(start, status="backing_up", id=_id(chance))
+        backup = graph.add_backup(start, status="backing_up", id=random_id(chance))
         backup.run = Run(
             datetime.max.replace(tzinfo=at.tzinfo) if self.stuck else ends_at,
             "failed" if failed else "success",
@@ -104,8 +106,3 @@ def _is_ended_automatic(backup: "Backup") -> bool:
     if not isinstance(record, dict) or record.get("backup_method") != "auto":
         return False
     return record.get("status") != "backing_up"
-
-
-def _id(chance: random.Random) -> str:
-    text = f"{chance.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -64,6 +64,8 @@ class Emulator:
         self.before_answer: Callable[[Request], object] | None = None
         """Runs in the server's thread under ``fleet.lock`` before each answer is computed."""
         self.requests: list[Request] = []
+        self.errors: list[Exception] = []
+        """What ``before_answer`` raised; leaving the ``with`` block raises the first one."""
         self.faults = Faults()
         self._forbidden: set[str] = set()
         self._ssl_context = ssl_context
@@ -104,6 +106,8 @@ class Emulator:
         at: TracebackType | None,
     ) -> None:
         self.stop()
+        if error is None and self.errors:
+            raise self.errors[0]
 
     def start(self) -> None:
         """Serve; a second time on the same port as before."""
@@ -165,15 +169,23 @@ class Emulator:
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         fault = self.faults.take(request)
+        try:
+            answer = self._compute(request, incoming, fault)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        request.fault = fault.name if fault else None
+        return self._response(http, request, answer, fault)
+
+    def _compute(self, request: Request, incoming: Incoming, fault: Fault | None) -> Answer:
+        """The answer as bytes, out of one consistent moment of the fleet."""
         with self.fleet.lock:
             if self.before_answer is not None:
                 self.before_answer(request)
             answer = self._answer(request, incoming, fault)
             if fault and fault.change:
                 answer = fault.change(answer)
-            answer = answer.encoded()
-        request.fault = fault.name if fault else None
-        return self._response(http, request, answer, fault)
+            return answer.encoded()
 
     def _response(
         self, http: web.BaseRequest, request: Request, answer: Answer, fault: Fault | None
