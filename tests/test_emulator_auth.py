@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import requests
-from ges_emulator import Emulator, Fleet, Request
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.sdk_request import SdkRequest
+
+from ges_emulator import Emulator, Fleet, Request
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 PATH = f"/v2/{PROJECT}/graphs/g1/backups"
@@ -196,7 +197,12 @@ def test_expired_signature_is_refused(emulator: Emulator, minutes: int) -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer x", "SDK-HMAC-SHA256", "SDK-HMAC-SHA256 Access=AK, SignedHeaders=host, Signature=0"],
+    [
+        "",
+        "Bearer x",
+        "SDK-HMAC-SHA256",
+        "SDK-HMAC-SHA256 Access=AK, SignedHeaders=host, Signature=0",
+    ],
 )
 def test_malformed_authorization_is_refused(emulator: Emulator, authorization: str) -> None:
     headers = {"Authorization": authorization, "X-Sdk-Date": "now"}

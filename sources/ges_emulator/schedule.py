@@ -54,18 +54,24 @@ class Schedule:
         """Bring ``graph`` to ``now``: every start, end and deletion in the order of time."""
         if self.size_at is None:
             self.size_at = self.at
-        while self.at <= now:
-            self._end_those_due(graph, self.at)
-            if not (self.stops_at and self.at >= self.stops_at) and not _running(graph):
-                self._start(graph, self.at)
+        chance, start = self._next(graph)
+        while start <= now:
+            self._end_those_due(graph, start)
+            if not (self.stops_at and start >= self.stops_at) and not _running(graph):
+                self._start(graph, chance, start)
             self._run += 1
             self.at += self.every
+            chance, start = self._next(graph)
         self._end_those_due(graph, now)
 
-    def _start(self, graph: "Graph", at: datetime) -> None:
+    def _next(self, graph: "Graph") -> tuple[random.Random, datetime]:
+        """What decides about the next run, and its start: seldom on the second."""
         chance = random.Random(f"{graph.fleet.seed}/{graph.id}/{self._run}")  # noqa: S311
-        start = at + timedelta(seconds=chance.randrange(90))
-        days = (at - (self.size_at or at)) / timedelta(days=1)
+        late_seconds = chance.randrange(max(1, min(90, int(self.every.total_seconds()))))
+        return chance, self.at + timedelta(seconds=late_seconds)
+
+    def _start(self, graph: "Graph", chance: random.Random, start: datetime) -> None:
+        days = (self.at - (self.size_at or self.at)) / timedelta(days=1)
         size_mb = self.size_mb * math.exp(math.log1p(self.growth_per_day) * days)
         size_mb *= 1 + chance.gauss(0, self.noise)
         seconds = self.overhead_seconds + size_mb / self.mb_per_second
@@ -75,7 +81,7 @@ class Schedule:
         ends_at = start + timedelta(seconds=seconds + chance.randrange(2))
         backup = graph.add_backup(start, status="backing_up", id=random_id(chance))
         backup.run = Run(
-            datetime.max.replace(tzinfo=at.tzinfo) if self.stuck else ends_at,
+            datetime.max.replace(tzinfo=start.tzinfo) if self.stuck else ends_at,
             "failed" if failed else "success",
             seconds,
             0 if failed else max(1, round(size_mb)),

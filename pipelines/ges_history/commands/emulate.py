@@ -48,7 +48,7 @@ Ctrl-C ends it.
 def emulate(port: int, speed: float, order: str, page_cap: int | None) -> None:
     """Serve a stand-in for the API on this machine, with a fleet that lives."""
     from ges_emulator import Emulator, demo_fleet  # noqa: PLC0415
-    from ges_emulator.server import DEFAULT_TOKEN  # noqa: PLC0415
+    from ges_emulator.service import DEFAULT_TOKEN  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
