@@ -56,6 +56,11 @@ def read_all(emulator: Emulator, limit: int) -> list[str]:
     return read
 
 
+def read_for_ever(emulator: Emulator) -> None:
+    while True:
+        get(emulator, offset=4)
+
+
 def test_example_of_the_api_page_is_served_to_the_letter() -> None:
     page = json.loads((FIXTURES / "api_page_example.json").read_text())
     fleet = Fleet(PROJECT)
@@ -331,6 +336,21 @@ def test_emulator_comes_back_on_the_same_port(emulator: Emulator) -> None:
         emulator.start()
         assert emulator.endpoint == endpoint
         assert session.get(url, headers=TOKEN, timeout=5).status_code == 200
+
+
+def test_hook_can_stop_the_emulator_in_the_middle_of_a_listing(fleet: Fleet) -> None:
+    def stop(request: Request) -> None:
+        if request.query["offset"] == 2:
+            emulator.stop()
+
+    with Emulator(fleet) as emulator:
+        emulator.before_answer = stop
+        for offset in (0, 2):
+            get(emulator, offset=offset, limit=2)
+        with pytest.raises(requests.ConnectionError):
+            read_for_ever(emulator)
+        emulator.start()
+        assert get(emulator, offset=4, limit=2).status_code == 200
 
 
 def test_taken_port_is_an_error_of_start(emulator: Emulator, fleet: Fleet) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from ges_emulator.fleet import Fleet, Graph
+from ges_emulator.fleet import Fleet
+from ges_emulator.graph import Graph
 from ges_emulator.schedule import Run, Schedule
 
 TWO_YEARS_DAYS = 730

@@ -1,6 +1,7 @@
 """The emulator: the fleet served over HTTP, from a thread of its own."""
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -91,7 +92,9 @@ class Emulator(Service):
     def start(self) -> None:
         """Serve; a second time on the same port as before."""
         if self._thread is not None:
-            return
+            if self._stopping is None or not self._stopping.is_set():
+                return
+            self._thread.join()
         ready = threading.Event()
         failure: list[BaseException] = []
         self._thread = threading.Thread(
@@ -105,10 +108,14 @@ class Emulator(Service):
             raise failure[0]
 
     def stop(self) -> None:
-        """Close the port and all connections; hanging answers end."""
+        """Close the port and all connections; hanging answers end. A hook may call it too."""
         if self._thread is None or self._loop is None or self._stopping is None:
             return
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread is threading.current_thread():
+            self._stopping.set()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop of a hook's stop is closed already
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._thread = None
 
