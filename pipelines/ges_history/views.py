@@ -64,19 +64,30 @@ def view_statements(dialect: str = "duckdb") -> list[str]:
     statements = [f"CREATE OR REPLACE VIEW reports.{n} AS\n{sql}" for n, sql in _selects().items()]
     if dialect == "duckdb":
         return statements
-    import sqlglot  # noqa: PLC0415 - only other destinations need it, and it is slow to import
+    return [_transpiled(statement, dialect) for statement in statements]
 
-    return [
-        sqlglot.transpile(statement, read="duckdb", write=dialect, comments=False)[0]
-        for statement in statements
-    ]
+
+def _transpiled(statement: str, dialect: str) -> str:
+    """A statement in another SQL; sqlglot is imported only where there is need of it."""
+    from sqlglot import exp, parse_one  # noqa: PLC0415
+
+    tree = parse_one(statement, read="duckdb")
+    if dialect in {"spark", "databricks"}:  # sqlglot writes PERCENTILE_CONT(x, q), unknown there
+        tree = tree.transform(
+            lambda node: (
+                exp.Anonymous(this="PERCENTILE", expressions=[node.this, node.expression])
+                if isinstance(node, exp.PercentileCont)
+                else node
+            )
+        )
+    return tree.sql(dialect=dialect, comments=False)
 
 
 def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
     """Create or replace the views where they differ from this version's; tell whether any did.
 
     Reads two catalog entries and writes nothing where all is as it should be. Works in the
-    connection's current database, whatever its name, in the open transaction if there is one.
+    connection's current database, whatever its name, in a transaction of its own.
 
     Raises:
         DatabaseError: the database was written by a newer version.
@@ -92,7 +103,14 @@ def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
         *_statements_for(catalog),
         f"CREATE OR REPLACE VIEW {quoted(catalog)}.reports.{ABOUT} AS {about}",
     ]
-    _run_together(connection, script)
+    connection.execute("BEGIN")
+    try:
+        for statement in script:
+            connection.execute(statement)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
     return True
 
 
@@ -116,12 +134,12 @@ def _statements_for(catalog: str) -> list[str]:
 
 def overlay_statements(catalog: str, tables: set[str]) -> list[str]:
     """Statements that put schemas `ges` and `reports` over those tables of an attached database."""
-    source = f"{quoted(catalog)}.ges"
-    selects = {name: _located(text, source) for name, text in _selects().items()}
+    source = f"{quoted(catalog)}.ges."
+    selects = {name: _located(text, source + "{}") for name, text in _selects().items()}
     return [
         "CREATE SCHEMA ges",
         "CREATE SCHEMA reports",
-        *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}.{quoted(t)}" for t in sorted(tables)),
+        *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}{quoted(t)}" for t in sorted(tables)),
         *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in selects.items()),
     ]
 
@@ -129,20 +147,20 @@ def overlay_statements(catalog: str, tables: set[str]) -> list[str]:
 def _stored_select(name: str, catalog: str) -> str:
     """A view's SELECT as it is kept in a database of this name.
 
-    Tables keep two parts, which outlive a renamed file, unless the database is called like the
-    schema: DuckDB then wants three parts.
+    Tables keep two parts, which outlive a renamed file. A database called like the schema needs
+    three, and DuckDB cuts the first off in a view, unless it is in the argument of a function.
     """
-    source = f"{quoted(catalog)}.ges" if catalog.lower() == "ges" else "ges"
-    return _located(_selects()[name], source)
+    table = f"query_table('{quoted(catalog)}.ges.{{}}')" if catalog.lower() == "ges" else "ges.{}"
+    return _located(_selects()[name], table)
 
 
-def _located(text: str, source: str) -> str:
-    """A SELECT that takes tables from the schema `source`, and views from its own.
+def _located(text: str, table: str) -> str:
+    """A SELECT that takes tables as the pattern `table` says, and views from its own schema.
 
     DuckDB looks for a bare name in the view's own schema first, whatever the database is called.
     """
     return _TABLE.sub(
-        lambda m: f"{m[1]} {source}.{m[3]}" if m[2] == "ges" else f"{m[1]} {m[3]}", text
+        lambda m: f"{m[1]} {table.format(m[3])}" if m[2] == "ges" else f"{m[1]} {m[3]}", text
     )
 
 
@@ -158,26 +176,6 @@ def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str,
     about = f"FROM {quoted(catalog)}.reports.{ABOUT} SELECT views_fingerprint"
     row = connection.execute(about).fetchone()
     return (row[0], views & set(_selects())) if row else None
-
-
-def _run_together(connection: "duckdb.DuckDBPyConnection", script: list[str]) -> None:
-    """Run a script in one transaction, its own or the one that is open."""
-    import duckdb  # noqa: PLC0415
-
-    own = True
-    try:
-        connection.execute("BEGIN")
-    except duckdb.TransactionException:
-        own = False
-    try:
-        for statement in script:
-            connection.execute(statement)
-    except duckdb.Error:
-        if own:
-            connection.execute("ROLLBACK")
-        raise
-    if own:
-        connection.execute("COMMIT")
 
 
 def _description(text: str) -> str:

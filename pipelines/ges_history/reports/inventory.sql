@@ -12,7 +12,7 @@ WITH kept AS (
         MIN(CASE WHEN deleted_at IS NULL THEN started_at END) AS oldest_at,
         MAX(CASE WHEN deleted_at IS NULL THEN started_at END) AS newest_at,
         COUNT(deleted_at) AS deleted,
-        MEDIAN(DATE_DIFF('second', started_at, deleted_at)) / 86400.0 AS median_lifetime_days
+        MEDIAN(EPOCH(deleted_at) - start_timestamp / 1000.0) / 86400.0 AS median_lifetime_days
     FROM ges.backups
     GROUP BY project_id, graph_id, backup_method
 )

@@ -6,14 +6,12 @@
 -- Reads: ges.listings, reports.graph_names.
 SELECT l.project_id, l.graph_id, n.graph_name, l.listed_at,
     l.outcome, l.error_code, l.last_complete_at,
-    DATE_DIFF(
-        'second',
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(
         CASE
             WHEN l.outcome IN ('complete', 'incremental') THEN l.listed_at
             ELSE l.last_complete_at
-        END,
-        CURRENT_TIMESTAMP
-    ) / 3600.0 AS stale_hours,
+        END
+    )) / 3600.0 AS stale_hours,
     l.error_msg, l.backup_count, l.requests, l.restarts
 FROM ges.listings AS l
 JOIN reports.graph_names AS n ON l.project_id = n.project_id AND l.graph_id = n.graph_id

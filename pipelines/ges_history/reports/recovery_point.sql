@@ -29,7 +29,7 @@ rhythm AS (
 ),
 aged AS (
     SELECT project_id, graph_id, successes, last_success_at, usual_gap_hours, longest_gap_hours,
-        DATE_DIFF('second', last_success_at, CURRENT_TIMESTAMP) / 3600.0 AS rpo_age_hours
+        (EPOCH(CURRENT_TIMESTAMP) - EPOCH(last_success_at)) / 3600.0 AS rpo_age_hours
     FROM rhythm
 )
 SELECT n.project_id, n.graph_id, n.graph_name, a.last_success_at, a.rpo_age_hours,

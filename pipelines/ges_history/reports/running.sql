@@ -6,7 +6,7 @@
 -- Reads: ges.backups, reports.graph_names.
 WITH unfinished AS (
     SELECT project_id, graph_id, id, started_at,
-        DATE_DIFF('second', started_at, CURRENT_TIMESTAMP) AS elapsed_s
+        CAST(EPOCH(CURRENT_TIMESTAMP) - start_timestamp / 1000.0 AS BIGINT) AS elapsed_s
     FROM ges.backups
     WHERE status = 'backing_up' AND deleted_at IS NULL
 ),

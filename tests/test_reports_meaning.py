@@ -1,0 +1,71 @@
+"""Each report says what its definition says: checked against pandas on random fleets."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import report_oracle
+from ges_history import read_report
+from synthetic import write_database
+
+MOVING_WITH_NOW = {"rpo_age_hours": 0.02, "stale_hours": 0.02, "elapsed_s": 60}
+GRAIN = {
+    "anomalies": ["backup_id", "kind"],
+    "duration_trend": ["week"],
+    "inventory": ["backup_method"],
+    "reliability": ["month"],
+    "running": ["backup_id"],
+    "size_trend": ["day"],
+}
+
+
+@pytest.fixture(scope="module", params=range(4), ids="seed{}".format)
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fleet") / "fleet.duckdb"
+    return write_database(path, graphs=20, backups=4_000, seed=request.param)
+
+
+@pytest.fixture(scope="module")
+def history(fleet: Path) -> report_oracle.History:
+    return report_oracle.History(str(fleet))
+
+
+@pytest.mark.parametrize("report", sorted(report_oracle.REPORTS))
+def test_report_agrees_with_pandas(
+    report: str, fleet: Path, history: report_oracle.History
+) -> None:
+    keys = ["project_id", "graph_id", *GRAIN.get(report, [])]
+    expected = report_oracle.REPORTS[report](history)
+    found = read_report(report, fleet)
+    assert not found.duplicated(keys).any()
+    assert len(expected) > 1
+    assert set(expected.columns) <= set(found.columns)
+    expected, found = (
+        frame[expected.columns].sort_values(keys).reset_index(drop=True)
+        for frame in (expected, found)
+    )
+    for column, tolerance in MOVING_WITH_NOW.items():
+        if column in expected:
+            difference = (found.pop(column).astype(float) - expected.pop(column)).abs()
+            assert (difference.dropna() <= tolerance).all()
+    pd.testing.assert_frame_equal(
+        _plain(found), _plain(expected), check_dtype=False, rtol=1e-6, atol=1e-6
+    )
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats, datetimes and objects only, with one kind of null each."""
+    columns = {}
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
+            columns[name] = column.astype(
+                "datetime64[ms, UTC]" if column.dt.tz else "datetime64[ms]"
+            )
+        elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
+            column.dtype
+        ):
+            columns[name] = column.astype("Float64").to_numpy(float, na_value=float("nan"))
+        else:
+            columns[name] = [None if pd.isna(value) else value for value in column]
+    return pd.DataFrame(columns)
