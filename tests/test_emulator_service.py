@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+import ges_emulator
 from ges_emulator import Backup, Emulator, Fleet, Graph, Request
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -387,3 +388,11 @@ def test_rate_limit_answers_429_with_retry_after(fleet: Fleet) -> None:
     assert 5 <= len(answers) - len(refused) < 15
     assert refused[0].json()["error_code"] == "APIGW.0308"
     assert refused[0].headers["Retry-After"] == "1"
+
+
+def test_example_of_the_readme_runs() -> None:
+    readme = Path(ges_emulator.__file__).with_name("README.md").read_text()
+    example = readme.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert len(names["graph"].backups) > 4
