@@ -5,7 +5,6 @@ Nothing here shares code with the views. Frames are small, so clarity comes befo
 
 import itertools
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import duckdb

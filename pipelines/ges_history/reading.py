@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ges_history.database import DEFAULT_DATABASE, connect
-from ges_history.errors import HistoryError
+from ges_history.errors import DatabaseError, HistoryError
 from ges_history.views import report_names, time_column
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def read_table(
     limit: int | None = None,
 ) -> "pa.Table":
     """Read a report as an Arrow table; arguments and errors as for `read_report`."""
+    import duckdb  # noqa: PLC0415
+
     if name not in report_names():
         raise UnknownReportError(
             f"There is no report {name!r}; there are {', '.join(report_names())}."
@@ -85,6 +87,9 @@ def read_table(
     try:
         sql, values = _query(connection, name, graph=graph, since=since, until=until, limit=limit)
         return connection.sql(sql, params=values).to_arrow_table()
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DatabaseError(f"The report {name} cannot be read: {reason}") from error
     finally:
         connection.close()
 
@@ -151,7 +156,7 @@ def graph_keys(
 
 
 def _no_such_graph(graph: str, known: set[str]) -> str:
-    close = get_close_matches(graph, sorted(known), n=3, cutoff=0.5)
+    close = get_close_matches(graph, sorted(known), n=3, cutoff=0.6)
     if close:
         return f"The history knows no graph {graph!r}; did you mean {' or '.join(close)}?"
     return f"The history knows no graph {graph!r}; `ges-backups report load_health` lists them."
