@@ -1,0 +1,111 @@
+"""``ges-backups load``: bring the history up to date."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ges_history.commands import options
+
+if TYPE_CHECKING:
+    from ges_history.outcome import LoadOutcome
+
+EPILOG = """\b
+Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
+3 partial: loaded, but some graphs could not be listed or some records were rejected.
+130 and 143: stopped by Ctrl-C or SIGTERM."""
+
+
+class Instant(click.ParamType[datetime]):
+    """A date or an instant in ISO form, UTC where it has no zone."""
+
+    name = "instant"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Parse the text, or end with wrong usage."""
+        try:
+            instant = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no date or time like 2026-01-31 or 2026-01-31T06:00Z.")
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+@click.command(epilog=EPILOG)
+@options.database
+@click.option("--full", is_flag=True, help="Read every listing from start to end.")
+@click.option("--since", type=Instant(), help="Only backups that started at this time or later.")
+@click.option("--until", type=Instant(), help="Only backups that started before this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for another load, or for a process that holds the database.",
+)
+def load(
+    database: Path,
+    full: bool,
+    since: datetime | None,
+    until: datetime | None,
+    as_json: bool,
+    destination: str,
+    wait: float,
+) -> None:
+    """Load what is new since the last load; settings come from dlt's configuration."""
+    from ges_history.pipeline import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.progress import collector  # noqa: PLC0415
+
+    outcome = run(
+        database,
+        full=full,
+        since=since,
+        until=until,
+        destination=destination,
+        wait=wait,
+        say=lambda line: click.echo(line, err=True),
+        progress=collector(),
+    )
+    if as_json:
+        click.echo(json.dumps(outcome.to_json()))
+    else:
+        click.echo("\n".join(summary(outcome, database)))
+    sys.exit(outcome.exit_code)
+
+
+def summary(outcome: "LoadOutcome", database: Path) -> list[str]:
+    """The outcome in a few lines for people."""
+    graphs, backups = outcome.graphs, outcome.backups
+    failed = f", {graphs['failed']:,} failed" if graphs["failed"] else ""
+    parts = [
+        f"{backups[kind]:,} {kind}"
+        for kind in ("new", "changed", "deleted", "returned", "rejected")
+        if backups[kind] or kind in ("new", "changed", "deleted")
+    ]
+    if outcome.outcome == "unchanged":
+        parts = ["nothing new, nothing changed"]
+    lines = [
+        f"graphs    {graphs['listed']:,} listed{failed}",
+        f"backups   {', '.join(parts)}; {backups['running']:,} running, "
+        f"{backups['total']:,} in the history",
+        f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
+        f"database  {database}",
+    ]
+    lines += [_problem_line(problem) for problem in outcome.problems[:20]]
+    if len(outcome.problems) > 20:
+        lines.append(f"... and {len(outcome.problems) - 20:,} more problems, all in --json")
+    return lines
+
+
+def _problem_line(problem: dict[str, str | None]) -> str:
+    subject = f"backup {problem['backup_id']} " if problem.get("backup_id") else ""
+    where = f"graph {problem['graph_id']}" if problem["graph_id"] else "the list of graphs"
+    text = f"problem   {where}: {subject}{problem['outcome']}: {problem['error_msg']}"
+    return "".join(c if c.isprintable() else " " for c in text)[:400]

@@ -1,0 +1,202 @@
+"""What a load did, counted while it runs, for people and as JSON."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dlt
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+
+from ges_backups.graph import GraphListing
+from ges_backups.records import Rejected
+from ges_history.settle import Settled, is_duckdb
+
+MAX_PROBLEMS = 1000
+
+
+@dataclass(frozen=True)
+class LoadOutcome:
+    """What a load did.
+
+    Attributes:
+        outcome: ``complete``, ``unchanged`` or ``partial``.
+        graphs: Counts: total, listed, failed.
+        backups: Counts: new, changed, deleted, returned, rejected, running, total.
+        requests: Requests sent for the graphs.
+        seconds: Wall time.
+        problems: Each graph that could not be listed and each record that was rejected.
+    """
+
+    outcome: str
+    graphs: dict[str, int]
+    backups: dict[str, int]
+    requests: int
+    seconds: float = 0.0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all was listed and accepted, 3 where it was not."""
+        return 3 if self.problems else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, the keys in a fixed order."""
+        return {
+            "outcome": self.outcome,
+            "graphs": self.graphs,
+            "backups": self.backups,
+            "requests": self.requests,
+            "seconds": self.seconds,
+            "problems": self.problems,
+        }
+
+
+class Watch:
+    """Observes a load and counts; records listings that brought nothing new without a package."""
+
+    def __init__(self) -> None:
+        self._project_id = ""
+        self._graphs = 0
+        self._outcomes: Counter[str] = Counter()
+        self._requests = 0
+        self._rejected = 0
+        self._problems: list[dict[str, Any]] = []
+        self._unchanged: list[GraphListing] = []
+        self._known: set[tuple[str, str]] = set()
+        self._is_recorded = False
+
+    def begin(self, project_id: str, graphs: int, requests: int) -> None:
+        """So many graphs will be listed; finding them took so many requests."""
+        self._project_id = project_id
+        self._graphs = graphs
+        self._requests += requests
+
+    def knows(self, project_id: str, graph_id: str) -> bool:
+        """Whether the warehouse holds backups of the graph."""
+        return (project_id, graph_id) in self._known
+
+    def listed(self, listing: GraphListing) -> bool:
+        """Count a listing; an unchanged one of a graph that is known is recorded here."""
+        self._outcomes[listing.outcome] += 1
+        self._requests += listing.requests
+        if listing.error is not None:
+            self._add_problem(
+                graph_id=listing.graph_id,
+                outcome=listing.outcome,
+                error_code=listing.error.error_code,
+                error_msg=str(listing.error),
+            )
+        if listing.unchanged and self._is_recorded:
+            self._unchanged.append(listing)
+            return True
+        return False
+
+    def rejected(self, record: Rejected) -> None:
+        """Count a record that does not fit."""
+        self._rejected += 1
+        self._add_problem(
+            graph_id=record.graph_id,
+            backup_id=record.backup_id,
+            outcome="rejected",
+            error_code=None,
+            error_msg=record.reason,
+        )
+
+    def _add_problem(self, **problem: Any) -> None:
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append(problem)
+
+    def remember_graphs(self, pipeline: dlt.Pipeline) -> None:
+        """Read which graphs the warehouse knows, before they are listed."""
+        self._is_recorded = is_duckdb(pipeline)
+        with pipeline.sql_client() as client:
+            table = client.make_qualified_table_name("backups")
+            try:
+                rows = client.execute_sql(f"SELECT DISTINCT project_id, graph_id FROM {table}")  # noqa: S608
+            except DatabaseUndefinedRelation:
+                rows = []
+        self._known = {(row[0], row[1]) for row in rows or ()}
+
+    def record_unchanged(self, pipeline: dlt.Pipeline) -> None:
+        """Write the time and cost of listings that brought nothing new."""
+        if not self._unchanged:
+            return
+        columns = [
+            [listing.graph_id for listing in self._unchanged],
+            [listing.listed_at for listing in self._unchanged],
+            [listing.outcome for listing in self._unchanged],
+            [listing.backup_count for listing in self._unchanged],
+            [listing.requests for listing in self._unchanged],
+        ]
+        with pipeline.sql_client() as client:
+            table = client.make_qualified_table_name("listings")
+            client.native_connection.execute(
+                f"""UPDATE {table} AS l
+                SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
+                    error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
+                    restarts = 0, last_complete_at = CASE u.outcome
+                        WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
+                FROM (SELECT unnest($1::VARCHAR[]) AS graph_id,
+                    unnest($2::TIMESTAMPTZ[]) AS listed_at, unnest($3::VARCHAR[]) AS outcome,
+                    unnest($4::BIGINT[]) AS backup_count, unnest($5::BIGINT[]) AS requests) u
+                WHERE l.project_id = $6 AND l.graph_id = u.graph_id""",  # noqa: S608
+                [*columns, self._project_id],
+            )
+
+    def count(self, pipeline: dlt.Pipeline) -> int:
+        """Backups in the warehouse."""
+        return self._query(pipeline, "SELECT COUNT(*) FROM {backups}")
+
+    def outcome(
+        self, pipeline: dlt.Pipeline, before: int, load_ids: Sequence[str], settled: Settled
+    ) -> LoadOutcome:
+        """The summary of a load.
+
+        Args:
+            pipeline: For counting.
+            before: Backups in the warehouse before it.
+            load_ids: Packages that it loaded.
+            settled: Marks that were set and removed after it.
+        """
+        total = self.count(pipeline)
+        ids = ", ".join(f"'{load_id}'" for load_id in load_ids) or "''"
+        touched = self._query(
+            pipeline,
+            f"SELECT COUNT(*) FROM {{backups}} WHERE _dlt_load_id IN ({ids})",  # noqa: S608
+        )
+        running = self._query(
+            pipeline,
+            "SELECT COUNT(*) FROM {backups} WHERE status = 'backing_up' AND deleted_at IS NULL",
+        )
+        failed = sum(self._outcomes[kind] for kind in ("missing", "forbidden", "failed"))
+        backups = {
+            "new": total - before,
+            "changed": touched - (total - before),
+            "deleted": settled.deleted,
+            "returned": settled.returned,
+            "rejected": self._rejected,
+            "running": running,
+            "total": total,
+        }
+        quiet = not any(backups[kind] for kind in ("new", "changed", "deleted", "returned"))
+        done = "unchanged" if quiet else "complete"
+        return LoadOutcome(
+            outcome="partial" if self._problems else done,
+            graphs={"total": self._graphs, "listed": self._graphs - failed, "failed": failed},
+            backups=backups,
+            requests=self._requests,
+            problems=self._problems,
+        )
+
+    @staticmethod
+    def _query(pipeline: dlt.Pipeline, sql: str) -> int:
+        """One number; 0 where the table does not exist yet."""
+        with pipeline.sql_client() as client:
+            try:
+                rows = client.execute_sql(
+                    sql.format(backups=client.make_qualified_table_name("backups"))
+                )
+            except DatabaseUndefinedRelation:
+                return 0
+        return int(rows[0][0]) if rows else 0

@@ -1,0 +1,345 @@
+"""One request of the API: session, retry, answers mapped to errors. Nothing here knows of listings."""
+
+import threading
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import orjson
+import tenacity
+import urllib3
+from dlt.sources.helpers.requests.session import Session
+from requests import PreparedRequest, Response
+from requests import exceptions as http
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from ges_backups.credentials import (
+    Authorizer,
+    GesCredentials,
+    KeyAuth,
+    PasswordToken,
+    TokenAuth,
+    read_token,
+)
+from ges_backups.errors import (
+    AnswerError,
+    CredentialsError,
+    Forbidden,
+    GraphMissing,
+    RequestRefused,
+    SourceDown,
+    TransientError,
+)
+from ges_backups.pace import Cancelled, Pace
+from ges_backups.settings import is_loopback
+
+T = TypeVar("T")
+
+MISSING_CODES = frozenset({"GES.0047", "GES.7000"})
+FORBIDDEN_CODES = frozenset({"GES.0016"})
+CONNECT_SECONDS = 10.0
+ATTEMPT_SECONDS = 20.0
+MAX_BODY_BYTES = 64 * 2**20
+
+
+class GesClient:
+    """Sends GET requests side by side, at most `concurrency` at once, and retries what may mend.
+
+    Args:
+        endpoint: Base URL, checked by `settings.resolve_endpoint`.
+        concurrency: Requests in flight at once.
+        request_seconds: How long one request may be tried, all attempts together.
+
+    The retried answers are 429 (``Retry-After`` honoured), 5xx, resets, timeouts, cut and
+    malformed bodies. Redirects are never followed: the credential must not leave the endpoint.
+    """
+
+    def __init__(self, endpoint: str, *, concurrency: int, request_seconds: float) -> None:
+        self.endpoint = endpoint
+        self.request_seconds = request_seconds
+        self.pace = Pace(concurrency)
+        self._authorizer = Authorizer(_NoAuth())
+        self._local = threading.local()
+        self._concurrency = concurrency
+
+    def authorize(self, credentials: GesCredentials, project_id: str, region: str | None) -> None:
+        """Sign requests with these credentials; a password is turned into a token when first needed."""
+        if credentials.token:
+            self._authorizer = Authorizer(TokenAuth(credentials.token))
+        elif credentials.access_key and credentials.secret_key:
+            auth = KeyAuth(
+                credentials.access_key, credentials.secret_key, credentials.security_token
+            )
+            self._authorizer = Authorizer(auth)
+        else:
+            iam = credentials.iam_url(region)
+            self._authorizer = PasswordToken(lambda: self._ask_iam(iam, credentials, project_id))
+
+    def get(
+        self,
+        path: str,
+        params: dict[str, int],
+        read: Callable[[bytes], T],
+        on_attempt: Callable[[], object] = lambda: None,
+    ) -> T:
+        """GET a path and return what `read` makes of the body.
+
+        `read` may raise `TransientError` for a body that is no answer: the request is sent again.
+        `on_attempt` is called for each request that is sent.
+
+        Raises:
+            AnswerError: The last answer, where asking again did not or cannot mend it.
+            CredentialsError: The credential was refused.
+            SourceDown: TLS does not hold, so nothing can be asked.
+        """
+
+        def attempt() -> T:
+            return read(self._send_authorized(path, params, on_attempt))
+
+        return self._retry(attempt, self.request_seconds)
+
+    def answers(self, path: str) -> bool:
+        """Whether the API answers at all, be it with a refusal: tells a bad graph from a dead source."""
+        try:
+            self._retry(
+                lambda: self._send_authorized(path, {"offset": 0, "limit": 1}, lambda: None),
+                self.request_seconds / 4,
+            )
+        except TransientError:
+            return False
+        except AnswerError:
+            return True
+        return True
+
+    def _retry(self, attempt: Callable[[], T], seconds: float) -> T:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            wait=_wait,
+            stop=lambda state: _exhausted(state, seconds),
+            sleep=self.pace.sleep,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _send_authorized(
+        self, path: str, params: dict[str, int], on_attempt: Callable[[], object]
+    ) -> bytes:
+        while True:
+            auth = self._authorizer.auth()
+            on_attempt()
+            with self.pace.slot():
+                response, body = self._send(
+                    "GET", self.endpoint + path, path, params=params, auth=auth
+                )
+            if response.status_code != 401:
+                break
+            if not self._authorizer.renew(auth):
+                raise _refused_credential(response.status_code, body)
+        self._authorizer.accepted(auth)
+        if response.status_code != 200:
+            error = read_error(
+                response.status_code, response.headers.get("Retry-After"), body, path
+            )
+            if response.status_code == 429 and isinstance(error, TransientError):
+                self.pace.throttled(error.retry_after)
+            raise error
+        self.pace.accepted()
+        return body
+
+    def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str) -> str:
+        """POST a password identity with project scope; the token comes in ``X-Subject-Token``."""
+        path = "/v3/auth/tokens"
+        user = {
+            "name": credentials.username,
+            "password": credentials.password,
+            "domain": {"name": credentials.domain_name},
+        }
+        request = {
+            "auth": {
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": {"id": project_id}},
+            }
+        }
+
+        def attempt() -> str:
+            response, body = self._send("POST", iam + path, path, json=request)
+            if response.status_code == 429 or response.status_code >= 500:
+                raise read_error(
+                    response.status_code, response.headers.get("Retry-After"), body, path
+                )
+            _, error_msg = _read_error_body(body)
+            return read_token(
+                response.status_code, response.headers.get("X-Subject-Token"), error_msg
+            )
+
+        try:
+            return self._retry(attempt, self.request_seconds)
+        except TransientError as error:
+            raise SourceDown(f"IAM does not answer at {urlsplit(iam).netloc}: {error}") from error
+
+    def _send(self, method: str, url: str, path: str, **options: Any) -> tuple[Response, bytes]:
+        deadline = time.monotonic() + min(ATTEMPT_SECONDS, self.request_seconds)
+        try:
+            response = self._session().request(
+                method, url, allow_redirects=False, stream=True, **options
+            )
+            with response:
+                return response, _read_body(response, path, deadline)
+        except http.SSLError as error:
+            raise SourceDown(
+                f"The TLS certificate of {urlsplit(url).netloc} does not hold: {_reason(error)}. "
+                "For a private authority set REQUESTS_CA_BUNDLE to its certificate file."
+            ) from error
+        except (http.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise TransientError(f"no answer: {_reason(error)}", path=path) from None
+
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None:
+            timeout = (CONNECT_SECONDS, min(ATTEMPT_SECONDS, self.request_seconds))
+            session = Session(timeout=timeout, raise_for_status=False)
+            found = session.merge_environment_settings(self.endpoint, {}, None, None, None)
+            session.trust_env = False  # read once here, not for each request; no .netrc
+            session.verify = found["verify"]
+            if not is_loopback(urlsplit(self.endpoint).hostname or ""):
+                session.proxies = dict(found["proxies"])
+            session.mount("https://", HTTPAdapter(pool_maxsize=self._concurrency))
+            self._local.session = session
+        return session
+
+    def cancel(self) -> None:
+        """Make every waiting and every further request end at once with `Cancelled`."""
+        self.pace.cancel()
+
+
+class _NoAuth(AuthBase):
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        return request
+
+
+def _read_body(response: Response, path: str, deadline: float) -> bytes:
+    """The body, bounded in size and in time: a server that drips must not hold a load."""
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.raw.read1(2**20, decode_content=True):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise RequestRefused(
+                f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB; "
+                "set a smaller SOURCES__GES_BACKUPS__PAGE_SIZE",
+                path=path,
+                status=response.status_code,
+            )
+        if time.monotonic() > deadline:
+            raise TransientError("the answer came too slowly", path=path)
+    return b"".join(chunks)
+
+
+def read_error(status: int, retry_after: str | None, body: bytes, path: str) -> AnswerError:
+    """The error that an answer other than a page stands for (API page: status codes; facts: errors)."""
+    code, message = _read_error_body(body)
+    said: dict[str, Any] = {
+        "path": path,
+        "status": status,
+        "error_code": code,
+        "error_msg": message,
+    }
+    if status == 429:
+        return TransientError("throttled", retry_after=_read_retry_after(retry_after), **said)
+    if status >= 500 or status == 408 or 200 <= status < 300:
+        wait = _read_retry_after(retry_after)
+        return TransientError("the API could not answer", retry_after=wait, **said)
+    if 300 <= status < 400:
+        return RequestRefused("the API redirects, which is not followed: check ENDPOINT", **said)
+    if code in MISSING_CODES or (status == 404 and not (code or "").startswith("APIGW.")):
+        return GraphMissing("not found", **said)
+    if status == 403 or code in FORBIDDEN_CODES:
+        return Forbidden("not permitted", **said)
+    return RequestRefused("the API refused the request", **said)
+
+
+def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
+    """Code and message; older paths say ``errorCode`` and ``errorMessage``, IAM nests them."""
+    try:
+        said = orjson.loads(body[:65536])
+    except orjson.JSONDecodeError:
+        return None, None
+    if not isinstance(said, dict):
+        return None, None
+    if isinstance(said.get("error"), dict):
+        said = {"error_msg": said["error"].get("message"), **said}
+    code = said.get("error_code") or said.get("errorCode")
+    message = said.get("error_msg") or said.get("errorMessage")
+    return _short(code, 64), _short(message, 300)
+
+
+def _short(text: object, length: int) -> str | None:
+    """One printable line of at most `length` characters: the API's words must not steer a terminal."""
+    if not isinstance(text, str) or not text:
+        return None
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"
+
+
+def _read_retry_after(value: str | None) -> float | None:
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _refused_credential(status: int, body: bytes) -> CredentialsError:
+    code, message = _read_error_body(body)
+    said = " ".join(part for part in (code, message) if part)
+    return CredentialsError(
+        f"The API refused the credential (HTTP {status}{', ' + said if said else ''}). "
+        "A token lives 24 hours: set a new one, or use USERNAME and PASSWORD, or ACCESS_KEY."
+    )
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    asked = None
+    if state.outcome is not None and isinstance(error := state.outcome.exception(), TransientError):
+        asked = error.retry_after
+    backoff = tenacity.wait_random_exponential(multiplier=0.5, min=0.1, max=8)(state)
+    return max(asked, backoff / 8) if asked is not None else backoff
+
+
+def _exhausted(state: tenacity.RetryCallState, seconds: float) -> bool:
+    return (state.seconds_since_start or 0.0) + state.upcoming_sleep > seconds
+
+
+def _reason(error: BaseException) -> str:
+    """Why nothing came, without the URL, the query and the object addresses of the libraries' texts."""
+    names = {
+        http.ConnectTimeout: "the connection timed out",
+        http.ReadTimeout: "the server did not answer in time",
+        urllib3.exceptions.ReadTimeoutError: "the server did not answer in time",
+        urllib3.exceptions.IncompleteRead: "the body was cut",
+        http.ChunkedEncodingError: "the body was cut",
+        urllib3.exceptions.DecodeError: "the body could not be decoded",
+    }
+    for kind, text in names.items():
+        if isinstance(error, kind):
+            return text
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        reason = getattr(inner, "reason", None)
+        nested = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
+        inner = reason if isinstance(reason, BaseException) else nested or inner.__context__
+    return type(error).__name__
+
+
+__all__ = ["Cancelled", "GesClient", "read_error"]

@@ -1,0 +1,175 @@
+"""From accepted records to tables: derived columns, and columns for fields that are not known here.
+
+An unknown field becomes a column of the type that its first value has (dlt's rule); a later value
+of another type goes into a variant column, named as dlt names them (``field__v_text``). Objects and
+lists are JSON. A field whose name cannot be a column goes into the JSON column `other_fields`.
+"""
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import simplejson
+from simplejson.raw_json import RawJSON
+
+from ges_backups.records import (
+    BATCH_SCHEMA,
+    BOOLEAN_FIELDS,
+    EXTRA,
+    MAX_BIGINT,
+    NUMBER_FIELDS,
+    TEXT_FIELDS,
+)
+
+OTHER_FIELDS = "other_fields"
+MAX_UNKNOWN_COLUMNS = 200
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+_DERIVED = {
+    "project_id": "ID of the project that was listed.",
+    "started_at": "Start of the backup job, from start_timestamp.",
+    "ended_at": "End of the backup job, from end_timestamp; empty until it has ended.",
+}
+_OF_PIPELINE = {
+    "deleted_at": "Time of the load that first missed the backup in a complete listing; "
+    "empty while the API lists it.",
+    "_dlt_load_id": "dlt's id of the load that last changed the row.",
+}
+_ARROW_TYPES = {
+    "text": pa.string(),
+    "json": pa.string(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+}
+RESERVED = frozenset(
+    (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS, *_DERIVED, *_OF_PIPELINE, OTHER_FIELDS)
+)
+
+BACKUP_COLUMNS: dict[str, Any] = {
+    **{name: {"data_type": "text", "description": text} for name, text in TEXT_FIELDS.items()},
+    **{name: {"data_type": "bigint", "description": text} for name, text in NUMBER_FIELDS.items()},
+    **{name: {"data_type": "bool", "description": text} for name, text in BOOLEAN_FIELDS.items()},
+    **{
+        name: {"data_type": "text" if name == "project_id" else "timestamp", "description": text}
+        for name, text in _DERIVED.items()
+    },
+}
+for _name in ("id", "graph_id", "project_id", "start_timestamp", "started_at"):
+    BACKUP_COLUMNS[_name]["nullable"] = False
+
+DELETED_AT = _OF_PIPELINE["deleted_at"]
+
+
+def backups_table(
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    project_id: str,
+    known_types: dict[str, str],
+    normalize: Callable[[str], str],
+) -> pa.Table:
+    """One table of the columns of `ges.backups` out of accepted rows.
+
+    Args:
+        batches: Rows in `records.BATCH_SCHEMA`.
+        project_id: The project that was listed.
+        known_types: dlt's data types of columns that earlier loads made, by column.
+        normalize: The naming convention's function from a field's name to a column's.
+    """
+    tables = [b if isinstance(b, pa.Table) else pa.Table.from_batches([b]) for b in batches]
+    table = pa.concat_tables(tables) if tables else BATCH_SCHEMA.empty_table()
+    extra = table.column(EXTRA)
+    table = table.drop_columns([EXTRA])
+    start, end = table.column("start_timestamp"), table.column("end_timestamp")
+    ended = pc.if_else(pc.equal(end, 0), pa.scalar(None, pa.int64()), end)
+    for name, values, nullable in (
+        ("project_id", pa.repeat(project_id, len(table)), False),
+        ("started_at", _to_utc(start), False),
+        ("ended_at", _to_utc(ended), True),
+    ):
+        arrow_type = pa.string() if name == "project_id" else UTC_TIME
+        table = table.append_column(pa.field(name, arrow_type, nullable=nullable), values)
+    table = _not_null(table, "graph_id")
+    if extra.null_count < len(extra):
+        for name, values in spread(extra.to_pylist(), known_types, normalize).items():
+            table = table.append_column(name, values)
+    return table
+
+
+def _to_utc(stamps: pa.ChunkedArray) -> pa.ChunkedArray:
+    return stamps.cast(pa.timestamp("ms", tz="UTC")).cast(UTC_TIME)
+
+
+def _not_null(table: pa.Table, name: str) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    field = table.schema.field(place).with_nullable(False)
+    return table.set_column(place, field, table.column(place))
+
+
+def spread(
+    extra: list[str | None], known_types: dict[str, str], normalize: Callable[[str], str]
+) -> dict[str, pa.Array]:
+    """Columns out of the JSON objects of unknown fields; every value is found again in one of them."""
+    types = dict(known_types)
+    columns: dict[str, list[Any]] = {}
+    owners: dict[str, str] = {}
+    for row, text in enumerate(extra):
+        if text is None:
+            continue
+        others: dict[str, Any] = {}
+        for field, value in simplejson.loads(text, parse_float=RawJSON).items():
+            if value is None:
+                continue
+            column = _column_of(field, owners, normalize)
+            if column is None:
+                others[field] = value
+                continue
+            kind, converted = _typed(value, types.get(column))
+            if types.setdefault(column, kind) != kind:
+                column = f"{column}__v_{kind}"
+                types.setdefault(column, kind)
+            columns.setdefault(column, [None] * len(extra))[row] = converted
+        if others:
+            types[OTHER_FIELDS] = "json"
+            columns.setdefault(OTHER_FIELDS, [None] * len(extra))[row] = simplejson.dumps(others)
+    return {
+        name: pa.array(values, type=_ARROW_TYPES[types[name]]) for name, values in columns.items()
+    }
+
+
+def _column_of(field: str, owners: dict[str, str], normalize: Callable[[str], str]) -> str | None:
+    """The column for a field; None where its name is no column's, or another's."""
+    try:
+        column = normalize(field)
+    except ValueError:
+        return None
+    if not column or column in RESERVED or column.startswith("_dlt") or "__v_" in column:
+        return None
+    if column not in owners and len(owners) >= MAX_UNKNOWN_COLUMNS:
+        return None
+    return column if owners.setdefault(column, field) == field else None
+
+
+def _typed(value: Any, known: str | None) -> tuple[str, Any]:
+    """The data type that keeps a value exactly, the known one where it does, and the value in it."""
+    match value:
+        case _ if known == "json":
+            return "json", simplejson.dumps(value)
+        case bool():
+            return "bool", value
+        case str():
+            return "text", value
+        case dict() | list():
+            return "json", simplejson.dumps(value)
+        case int() if known == "double" and abs(value) <= 2**53:
+            return "double", float(value)
+        case int() if abs(value) <= MAX_BIGINT:
+            return "bigint", value
+        case int():
+            return "text", str(value)
+    literal = simplejson.dumps(value)
+    number = float(literal)
+    if abs(number) != float("inf") and Decimal(repr(number)) == Decimal(literal):
+        return "double", number
+    return "text", literal

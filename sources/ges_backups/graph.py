@@ -1,0 +1,336 @@
+"""One graph, listed: which way it is read, what came of it, and what the next load needs to know."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from ges_backups.answers import parse_backups
+from ges_backups.client import GesClient
+from ges_backups.errors import (
+    AnswerError,
+    Forbidden,
+    GraphMissing,
+    RequestRefused,
+    SourceDown,
+    TransientError,
+)
+from ges_backups.listing import (
+    Cursor,
+    Listed,
+    Page,
+    moved_cursor,
+    next_cursor,
+    read_complete,
+    read_recent,
+)
+from ges_backups.records import Rejected, Rows, is_unfinished
+from ges_backups.settings import is_graph_id
+
+Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
+FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Iterator[Page[Rows]]]
+
+
+@dataclass(frozen=True)
+class GraphListing:
+    """What listing one graph brought.
+
+    Attributes:
+        graph_id: The graph.
+        outcome: See `ges.listings.outcome`.
+        listed_at: When its listing began, UTC.
+        backup_count: The API's last count, None where it answered none.
+        requests: Requests sent.
+        restarts: Times that the listing was read again from the start.
+        error: What went wrong, None where nothing did.
+        rows: Accepted rows in `records.BATCH_SCHEMA`, each id once with its last values.
+        rejected: Rejected records that no earlier load reported.
+        listed_ids: Ids that were seen, where the warehouse must look for deleted or returned ones.
+        cursor: For the next load; None leaves the one before.
+        unchanged: The answer was the same as in the last load, so nothing is passed on.
+        last_complete_at: Epoch seconds of the last complete listing, None where there was none.
+    """
+
+    graph_id: str
+    outcome: Outcome
+    listed_at: datetime
+    backup_count: int | None
+    requests: int
+    restarts: int = 0
+    error: AnswerError | None = None
+    rows: pa.Table | None = None
+    rejected: list[Rejected] = field(default_factory=list)
+    listed_ids: list[str] | None = None
+    cursor: Cursor | None = None
+    unchanged: bool = False
+    last_complete_at: float | None = None
+
+
+@dataclass(frozen=True)
+class ListingOptions:
+    """How graphs are read.
+
+    Attributes:
+        page_size: Rows asked for in a page.
+        full: Read everything, whatever the cursor says.
+        window: Only a window of starts is loaded: read everything, move no cursor, mark nothing.
+        full_listing_seconds: Age of the last complete listing from which another is due.
+    """
+
+    page_size: int
+    full: bool
+    window: bool
+    full_listing_seconds: float
+
+
+def backups_path(project_id: str, graph_id: str) -> str:
+    """``/v2/{project_id}/graphs/{graph_id}/backups``, ids quoted as one segment each."""
+    return f"/v2/{quote(project_id, safe='')}/graphs/{quote(graph_id, safe='')}/backups"
+
+
+class GraphReader:
+    """Reads one graph's listing; keeps every page, so that nothing that was seen is lost.
+
+    Args:
+        client: Sends the requests.
+        project_id: The project.
+        graph_id: The graph.
+        cursor: What the last load left, None for a graph that was never read.
+        options: How to read.
+        side_by_side: Runs a fetch over many offsets, yields the pages in that order.
+    """
+
+    def __init__(
+        self,
+        client: GesClient,
+        project_id: str,
+        graph_id: str,
+        cursor: Cursor | None,
+        options: ListingOptions,
+        side_by_side: FetchMany,
+    ) -> None:
+        self._client = client
+        self._path = backups_path(project_id, graph_id)
+        self._graph_id = graph_id
+        self._cursor = cursor
+        self._options = options
+        self._side_by_side = side_by_side
+        self._pages: list[Page[Rows]] = []
+        self._requests = 0
+        self._listed_at = datetime.now(UTC)
+
+    def read(self) -> GraphListing:
+        """List the graph; an answer that is an error becomes the listing's outcome.
+
+        Raises:
+            CredentialsError, SourceDown: No graph can be listed.
+        """
+        try:
+            if not is_graph_id(self._graph_id):
+                raise RequestRefused("this id cannot stand in a path", path=ascii(self._graph_id))
+            return self._list()
+        except GraphMissing as error:
+            return self._failed("missing", error)
+        except Forbidden as error:
+            return self._failed("forbidden", error)
+        except TransientError as error:
+            if not self._client.answers(f"/v2/{self._path.split('/')[2]}/graphs"):
+                raise SourceDown(f"The API does not answer: {error}") from error
+            return self._failed("failed", error)
+        except AnswerError as error:
+            return self._failed("failed", error)
+
+    def _list(self) -> GraphListing:
+        limit = self._options.page_size
+        first = None
+        if self._cursor is not None and self._is_recent(self._cursor):
+            if self._cursor.order == "new_to_old":
+                first = self._fetch(0, limit)
+            if (listed := read_recent(self._fetch, self._cursor, limit, first)) is not None:
+                return self._recent(self._cursor, listed)
+        if first is None or self._options.full:
+            first = self._fetch(0, limit)
+        if self._is_same(first) and first.is_last:
+            return self._result("complete", first.count, unchanged=True)
+        listed = read_complete(self._fetch, self._fetch_many, limit, self._path, first)
+        return self._complete(listed, first)
+
+    def _is_recent(self, cursor: Cursor) -> bool:
+        """Whether the cursor may save a complete listing."""
+        if self._options.full or self._options.window or cursor.completed_at is None:
+            return False
+        age = self._listed_at.timestamp() - cursor.completed_at
+        return 0 <= age < self._options.full_listing_seconds
+
+    def _is_same(self, first: Page[Rows]) -> bool:
+        cursor = self._cursor
+        return (
+            cursor is not None
+            and cursor.digest == first.digest
+            and not self._options.full
+            and not self._options.window
+        )
+
+    def _recent(self, cursor: Cursor, listed: Listed) -> GraphListing:
+        only_first = len(self._pages) == 1 and listed.count == cursor.count
+        if only_first and self._is_same(self._pages[0]):
+            return self._result("incremental", listed.count, unchanged=True)
+        rows, rejected = self._collect()
+        moved = moved_cursor(cursor, listed, _unfinished(rows), self._pages[0].digest)
+        new = max(0, listed.count - cursor.count)
+        fresh = listed.keys[:new] if cursor.order == "new_to_old" else listed.keys[-new or None :]
+        return self._result(
+            "incremental",
+            listed.count,
+            rows=rows,
+            rejected=_news(rejected, cursor),
+            listed_ids=fresh if new else [],
+            cursor=_with_reported(moved, rejected, keep=True),
+        )
+
+    def _complete(self, listed: Listed, first: Page[Rows]) -> GraphListing:
+        rows, rejected = self._collect()
+        one_page = listed.count <= len(first.keys)
+        if self._options.window:
+            return replace(
+                self._result("incremental", listed.count, rows=rows),
+                rejected=_news(rejected, self._cursor),
+                cursor=self._cursor or Cursor(),
+                restarts=listed.restarts,
+            )
+        starts = {} if one_page else _starts(rows)
+        cursor = next_cursor(
+            self._cursor,
+            listed,
+            starts=starts,
+            unfinished=_unfinished(rows) if starts else set(),
+            digest=first.digest,
+            one_page=one_page,
+            now=self._listed_at.timestamp(),
+        )
+        return replace(
+            self._result("complete", listed.count, rows=rows),
+            rejected=_news(rejected, self._cursor),
+            listed_ids=listed.keys,
+            cursor=_with_reported(cursor, rejected, keep=False),
+            restarts=listed.restarts,
+        )
+
+    def _failed(self, outcome: Outcome, error: AnswerError) -> GraphListing:
+        rows, rejected = self._collect() if self._pages else (None, [])
+        known = self._cursor or Cursor()
+        return replace(
+            self._result(outcome, self._pages[-1].count if self._pages else None, rows=rows),
+            error=error,
+            rejected=_news(rejected, self._cursor),
+            cursor=_with_reported(known, rejected, keep=True) if self._pages else None,
+        )
+
+    def _result(
+        self,
+        outcome: Outcome,
+        count: int | None,
+        *,
+        rows: pa.Table | None = None,
+        rejected: list[Rejected] | None = None,
+        listed_ids: list[str] | None = None,
+        cursor: Cursor | None = None,
+        unchanged: bool = False,
+    ) -> GraphListing:
+        known = self._cursor.completed_at if self._cursor else None
+        return GraphListing(
+            graph_id=self._graph_id,
+            outcome=outcome,
+            listed_at=self._listed_at,
+            backup_count=count,
+            requests=self._requests,
+            rows=rows if rows is not None and len(rows) else None,
+            rejected=rejected or [],
+            listed_ids=listed_ids,
+            cursor=cursor,
+            unchanged=unchanged,
+            last_complete_at=self._listed_at.timestamp() if outcome == "complete" else known,
+        )
+
+    def _fetch(self, offset: int, limit: int) -> Page[Rows]:
+        page = self._ask(offset, limit)
+        self._pages.append(page)
+        return page
+
+    def _fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Page[Rows]]:
+        for page in self._side_by_side(lambda offset: self._ask(offset, limit), offsets):
+            self._pages.append(page)
+            yield page
+
+    def _ask(self, offset: int, limit: int) -> Page[Rows]:
+        def read(body: bytes) -> Page[Rows]:
+            return parse_backups(body, self._path, offset, self._graph_id)
+
+        params = {"offset": offset, "limit": limit}
+        return self._client.get(self._path, params, read, self._count_request)
+
+    def _count_request(self) -> None:
+        self._requests += 1
+
+    def _collect(self) -> tuple[pa.Table, list[Rejected]]:
+        """All rows that were seen, each key once, as its last answer had it."""
+        return collect(self._pages)
+
+
+def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
+    """Accepted rows of pages, in the order of their keys' first sight; later answers win.
+
+    Where a key was accepted in one answer and rejected in a later one, both are kept: the record
+    that came last is in the second list.
+    """
+    offsets: dict[str, int] = {}
+    rejected: dict[str, Rejected] = {}
+    base = 0
+    for page in pages:
+        rows = page.rows
+        if not rows.rejected and len(rows.index) == rows.batch.num_rows:
+            offsets.update(zip(page.keys, range(base, base + len(page.keys)), strict=True))
+        else:
+            for place, (key, index) in enumerate(zip(page.keys, rows.index, strict=True)):
+                if index is None:
+                    rejected[key] = rows.rejected[place]
+                else:
+                    offsets[key.rstrip("\0")] = base + index
+        base += rows.batch.num_rows
+    table = pa.Table.from_batches([page.rows.batch for page in pages])
+    if len(offsets) < len(table):
+        table = table.take(pa.array(list(offsets.values()), type=pa.int64()))
+    return table, list(rejected.values())
+
+
+def _starts(rows: pa.Table) -> dict[str, int]:
+    ids, starts = rows.column("id").to_pylist(), rows.column("start_timestamp").to_pylist()
+    return dict(zip(ids, starts, strict=True))
+
+
+def _unfinished(rows: pa.Table) -> set[str]:
+    return {
+        key
+        for key, status, end in zip(
+            rows.column("id").to_pylist(),
+            rows.column("status").to_pylist(),
+            rows.column("end_timestamp").to_pylist(),
+            strict=True,
+        )
+        if is_unfinished(status, end)
+    }
+
+
+def _news(rejected: Iterable[Rejected], cursor: Cursor | None) -> list[Rejected]:
+    reported = set(cursor.rejected) if cursor else set()
+    return [record for record in rejected if record.record_hash not in reported]
+
+
+def _with_reported(cursor: Cursor, rejected: list[Rejected], *, keep: bool) -> Cursor:
+    """The cursor with the hashes of what was reported; those no longer listed go, unless `keep`."""
+    hashes = [record.record_hash for record in rejected]
+    known = cursor.rejected if keep else ()
+    return replace(cursor, rejected=tuple(dict.fromkeys((*known, *hashes))))

@@ -1,0 +1,379 @@
+"""One complete, exact listing out of pages that move, and the cursor that a later load starts from.
+
+The list is paged by offsets, and rows start, end, appear and vanish between two pages. The proof
+of continuity is overlap: each page is asked for at the position of the last row already read (the
+*anchor*). Where rows keep their relative order, a page that shows the anchor continues the chain
+without a gap, whatever moved before it. At the end the chain must be as long as the last count
+that the API answered; if not, the listing is read again, a bounded number of times.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Generic, Literal, TypeVar
+
+from ges_backups.errors import UnsettledListing
+
+R = TypeVar("R")
+Order = Literal["old_to_new", "new_to_old"]
+
+MAX_RESTARTS = 5
+MAX_IDLE_PAGES = 12
+MAX_SINGLE_READS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """One answer: `keys[i]` names the row at position `offset + i` of a list of `count` rows."""
+
+    offset: int
+    count: int
+    keys: list[str]
+    rows: R
+    digest: str
+
+    @property
+    def end(self) -> int:
+        """The position behind the last row."""
+        return self.offset + len(self.keys)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the list ends with this page."""
+        return self.end >= self.count
+
+
+Fetch = Callable[[int, int], Page[R]]
+FetchMany = Callable[[Sequence[int], int], Iterator[Page[R]]]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What a later load needs to know about a graph; an empty one knows nothing but that it was read.
+
+    Attributes:
+        count: Rows at the last listing.
+        order: The order seen, None where it was mixed.
+        anchor: Key of the newest row's end of the list: the last row, or the first if new to old.
+            None where the whole list came in one page.
+        unfinished: Key and position of each backup that had not ended.
+        digest: Of the first answer of the last load: the same answer needs no second look.
+        completed_at: Epoch seconds of the last complete listing, for lists of several pages.
+        rejected: Hashes of the rejected records that were reported.
+    """
+
+    count: int = -1
+    order: Order | None = None
+    anchor: str | None = None
+    unfinished: tuple[tuple[str, int], ...] = ()
+    digest: str | None = None
+    completed_at: float | None = None
+    rejected: tuple[str, ...] = ()
+
+    def to_state(self) -> dict[str, Any]:
+        """As plain JSON for dlt's state, without the fields that say nothing."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, (), [])}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any] | None) -> "Cursor | None":
+        """The cursor that `to_state` wrote; None where there is none."""
+        if state is None:
+            return None
+        unfinished = tuple((str(key), int(at)) for key, at in state.get("unfinished", ()))
+        return cls(
+            **{**state, "unfinished": unfinished, "rejected": tuple(state.get("rejected", ()))}
+        )
+
+
+@dataclass
+class Chain(Generic[R]):
+    """The rows read so far, in the order of the list, without a gap."""
+
+    start: int = 0
+    keys: list[str] = field(default_factory=list)
+    rank: dict[str, int] = field(default_factory=dict)
+    last: Page[R] | None = None
+
+    @property
+    def end(self) -> int:
+        """The position behind the chain, as far as nothing moved."""
+        return self.start + len(self.keys)
+
+    def append(self, keys: Iterable[str], *, keep_repeats: bool = False) -> None:
+        """Add rows behind the anchor; a key that the chain already holds breaks it."""
+        for key in keys:
+            if key in self.rank:
+                if not keep_repeats:
+                    raise _Broken(f"{key!r} came at two places of the list")
+                key = f"{key}\0{len(self.keys)}"  # noqa: PLW2901
+            self.rank[key] = len(self.keys)
+            self.keys.append(key)
+
+    def put_before(self, keys: list[str]) -> None:
+        """Add rows in front of the chain."""
+        self.keys = [*keys, *self.keys]
+        self.rank = {key: rank for rank, key in enumerate(self.keys)}
+
+    def newest_known(self, page: Page[R]) -> int | None:
+        """Index of the page's row that is furthest along the chain; None where none is known."""
+        ranks = [(self.rank[key], i) for i, key in enumerate(page.keys) if key in self.rank]
+        if [rank for rank, _ in ranks] != sorted(rank for rank, _ in ranks):
+            raise _Broken("the order of the list changed")
+        return max(ranks)[1] if ranks else None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A complete listing: all keys in order, or what changed since a cursor.
+
+    Attributes:
+        keys: Keys read, in the order of the list.
+        position: Position of the first key.
+        count: Rows of the whole list, as last answered.
+        restarts: How often the listing was read again from the start.
+    """
+
+    keys: list[str]
+    position: int
+    count: int
+    restarts: int = 0
+
+
+class _Broken(Exception):
+    """The chain cannot be continued: read the listing again."""
+
+
+def read_complete(
+    fetch: Fetch[R], fetch_many: FetchMany[R], limit: int, path: str, first: Page[R] | None = None
+) -> Listed:
+    """Read the whole list, once if nothing contradicts, and at most `MAX_RESTARTS` times again.
+
+    Args:
+        fetch: Fetches the page at an offset; raises `AnswerError`.
+        fetch_many: Fetches the pages at several offsets side by side, yields them in that order.
+        limit: Rows asked for in one page; the server may answer fewer.
+        path: Request path, for the error's words.
+        first: The page at offset 0, if it has just been read.
+
+    Raises:
+        UnsettledListing: Each of the tries broke or did not add up.
+    """
+    problem = ""
+    for restarts in range(MAX_RESTARTS + 1):
+        try:
+            page = first if first is not None and restarts == 0 else fetch(0, limit)
+            chain = Chain[R]()
+            chain.append(page.keys, keep_repeats=restarts == MAX_RESTARTS)
+            chain.last = page
+            _read_ahead(fetch_many, chain, limit)
+            _read_on(fetch, chain, limit, keep_repeats=restarts == MAX_RESTARTS)
+            count = _catch_up_in_front(fetch, chain, limit)
+        except _Broken as broken:
+            problem = str(broken)
+            continue
+        if len(chain.keys) == count:
+            return Listed(chain.keys, 0, count, restarts)
+        problem = f"{len(chain.keys)} different rows were read, but the list says it has {count}"
+    raise UnsettledListing(
+        f"the listing did not settle in {MAX_RESTARTS + 1} tries: {problem}; "
+        "what was read is loaded, the next load lists it again",
+        path=path,
+        error_code="UNSETTLED",
+        error_msg=problem,
+    )
+
+
+def _read_ahead(fetch_many: FetchMany[R], chain: Chain[R], limit: int) -> None:
+    """Read the rest side by side, as long as each page starts with the last row of the one before."""
+    first = chain.last
+    if first is None or first.is_last or len(first.keys) < 2:
+        return
+    step = len(first.keys) - 1
+    pages = fetch_many(range(step, first.count - 1, step), limit)
+    for page in pages:
+        if len(page.keys) < 2 or page.keys[0] != chain.keys[-1]:
+            return
+        chain.append(page.keys[1:])
+        chain.last = page
+
+
+def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int, *, keep_repeats: bool = False) -> None:
+    """Read from the anchor to the end of the list, page by page, and find the anchor where it moved."""
+    at = chain.end - 1
+    step_back = 1
+    idle = 0
+    while chain.last is not None and not (
+        chain.last.is_last and (not chain.keys or chain.last.keys[-1:] == chain.keys[-1:])
+    ):
+        idle += 1
+        if idle > MAX_IDLE_PAGES:
+            raise _Broken("the list does not advance")
+        page = chain.last = fetch(max(at, 0), limit)
+        known = chain.newest_known(page)
+        if known is None:
+            if page.offset == 0:
+                raise _Broken("nothing that was read is listed any more")
+            step_back = min(step_back * 2, page.offset)
+            at = min(page.offset, page.count) - step_back
+            continue
+        step_back = 1
+        fresh = page.keys[known + 1 :]
+        single = len(page.keys) == 1
+        at_anchor = page.keys[known] == chain.keys[-1]
+        if single and at_anchor and not page.is_last:
+            fresh = _step_singly(fetch, page, limit)
+        at = page.offset + known + len(fresh) + (single and not at_anchor)
+        if fresh:
+            idle = 0
+            chain.append(fresh, keep_repeats=keep_repeats)
+        elif page.is_last:
+            return
+
+
+def _step_singly(fetch: Fetch[R], anchor: Page[R], limit: int) -> list[str]:
+    """The row behind an anchor where pages hold one row: it counts if the anchor did not move meanwhile."""
+    following = fetch(anchor.offset + 1, limit)
+    again = fetch(anchor.offset, limit)
+    if again.keys[:1] != anchor.keys:
+        return []
+    return following.keys
+
+
+def _catch_up_in_front(fetch: Fetch[R], chain: Chain[R], limit: int) -> int:
+    """Add rows that came in front of the chain while it was read; the count as last answered."""
+    if chain.last is None or len(chain.keys) >= chain.last.count:
+        return chain.last.count if chain.last else 0
+    page = fetch(0, limit)
+    known = [i for i, key in enumerate(page.keys) if key in chain.rank]
+    if known and page.keys[known[0]] == chain.keys[0]:
+        chain.put_before(page.keys[: known[0]])
+    return page.count
+
+
+def read_recent(
+    fetch: Fetch[R], cursor: Cursor, limit: int, first: Page[R] | None
+) -> Listed | None:
+    """Read what is new since a cursor, and each unfinished backup again.
+
+    Returns None where the cursor does not hold any more: counts do not add up, or a row is not
+    where it was. Then the whole list has to be read.
+    """
+    if cursor.anchor is None or cursor.order is None:
+        return None
+    try:
+        if cursor.order == "old_to_new":
+            return _read_tail(fetch, cursor, limit)
+        return _read_head(fetch, cursor, limit, first)
+    except _Broken:
+        return None
+
+
+def tail_start(cursor: Cursor, limit: int) -> int:
+    """Where to read an old-to-new list from: the anchor, or an unfinished backup shortly before it."""
+    near = [at for _, at in cursor.unfinished if cursor.count - at <= limit // 2]
+    return min([cursor.count - 1, *near])
+
+
+def _read_tail(fetch: Fetch[R], cursor: Cursor, limit: int) -> Listed | None:
+    start = tail_start(cursor, limit)
+    expected = {at: key for key, at in cursor.unfinished}
+    expected[cursor.count - 1] = str(cursor.anchor)
+    page = fetch(start, limit)
+    if page.count < cursor.count or page.keys[:1] != [expected[start]]:
+        return None
+    chain = Chain[R](start=start, last=page)
+    chain.append(page.keys)
+    _read_on(fetch, chain, limit)
+    listed = _finish(fetch, chain, expected)
+    return listed if listed and listed.count == start + len(chain.keys) else None
+
+
+def _read_head(fetch: Fetch[R], cursor: Cursor, limit: int, first: Page[R] | None) -> Listed | None:
+    page = first or fetch(0, limit)
+    new = page.count - cursor.count
+    if new < 0:
+        return None
+    expected = {at + new: key for key, at in cursor.unfinished}
+    expected[new] = str(cursor.anchor)
+    chain = Chain[R](last=page)
+    chain.append(page.keys)
+    while chain.end <= new:
+        following = chain.last = fetch(chain.end - 1, limit)
+        if following.keys[:1] != chain.keys[-1:] or len(following.keys) < 2:
+            return None
+        chain.append(following.keys[1:])
+    listed = _finish(fetch, chain, expected)
+    return listed if listed and listed.count == page.count else None
+
+
+def _finish(fetch: Fetch[R], chain: Chain[R], expected: dict[int, str]) -> Listed | None:
+    """Check that known rows stand where they must, and read the unfinished ones outside the chain."""
+    assert chain.last is not None
+    outside = [at for at in expected if not chain.start <= at < chain.end]
+    if len(outside) > MAX_SINGLE_READS:
+        return None
+    for at, key in expected.items():
+        if at not in outside:
+            if chain.keys[at - chain.start] != key:
+                return None
+            continue
+        page = fetch(at, 1)
+        if page.keys[:1] != [key] or page.count != chain.last.count:
+            return None
+    return Listed(chain.keys, chain.start, chain.last.count)
+
+
+def next_cursor(
+    cursor: Cursor | None,
+    listed: Listed,
+    *,
+    starts: dict[str, int],
+    unfinished: set[str],
+    digest: str,
+    one_page: bool,
+    now: float,
+) -> Cursor:
+    """The cursor after a complete listing.
+
+    Args:
+        cursor: The one before, for what it has reported.
+        listed: A listing that `read_complete` returned.
+        starts: Start in milliseconds of the accepted backups, by key.
+        unfinished: Keys of those that have not ended.
+        digest: Of the first answer.
+        one_page: Whether the whole list came in the first page: then no more need be known.
+        now: Epoch seconds.
+    """
+    base = replace(cursor or Cursor(), count=listed.count, digest=digest)
+    if one_page:
+        return replace(base, order=None, anchor=None, unfinished=(), completed_at=None)
+    order = order_of([starts[key] for key in listed.keys if key in starts])
+    waiting = tuple((key, at) for at, key in enumerate(listed.keys) if key in unfinished)
+    anchor = listed.keys[0] if order == "new_to_old" else listed.keys[-1]
+    return replace(base, order=order, anchor=anchor, unfinished=waiting, completed_at=now)
+
+
+def moved_cursor(cursor: Cursor, listed: Listed, unfinished: set[str], digest: str) -> Cursor:
+    """The cursor after `read_recent`: the new end of the list, and who still has not ended."""
+    new = listed.count - cursor.count
+    shift = new if cursor.order == "new_to_old" else 0
+    known = {key: at + shift for key, at in cursor.unfinished}
+    known.update({key: listed.position + i for i, key in enumerate(listed.keys)})
+    waiting = sorted((at, key) for key, at in known.items() if key in unfinished)
+    anchor = listed.keys[0] if cursor.order == "new_to_old" else listed.keys[-1]
+    return replace(
+        cursor,
+        count=listed.count,
+        anchor=anchor,
+        unfinished=tuple((key, at) for at, key in waiting),
+        digest=digest,
+    )
+
+
+def order_of(starts: Sequence[int]) -> Order | None:
+    """The order of a list of starts; None where it is mixed."""
+    if all(a <= b for a, b in pairwise(starts)):
+        return "old_to_new"
+    if all(a >= b for a, b in pairwise(starts)):
+        return "new_to_old"
+    return None

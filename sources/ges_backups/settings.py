@@ -1,0 +1,132 @@
+"""The settings of the source, checked before the first request; nothing here sends anything."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from ges_backups.errors import SettingsError
+
+DEFAULT_PAGE_SIZE = 100
+DEFAULT_CONCURRENCY = 8
+DEFAULT_FULL_LISTING_INTERVAL = "24h"
+DEFAULT_REQUEST_SECONDS = 60.0
+
+_PROJECT_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_GRAPH_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,128}")
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
+_INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def check_project_id(project_id: str) -> str:
+    """Return the project id, or raise `SettingsError`: 1 to 64 letters and digits (API page, table 1)."""
+    if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
+        raise SettingsError(
+            f"project_id {_shown(project_id)} is not valid: 1 to 64 letters and digits are allowed. "
+            "Set SOURCES__GES_BACKUPS__PROJECT_ID to the ID shown under My Credentials."
+        )
+    return project_id
+
+
+def is_graph_id(graph_id: str) -> bool:
+    """Whether an id can stand as one segment of a path: never empty, a slash, or only dots."""
+    return bool(_GRAPH_ID.fullmatch(graph_id))
+
+
+def check_graph_ids(graph_ids: Sequence[str] | None) -> list[str] | None:
+    """Return the distinct graph ids in their order, or None for all graphs; raise `SettingsError`."""
+    if graph_ids is None:
+        return None
+    if isinstance(graph_ids, str) or not isinstance(graph_ids, Sequence):
+        raise SettingsError(
+            'graph_ids must be a list: SOURCES__GES_BACKUPS__GRAPH_IDS=\'["id", "id"]\'.'
+        )
+    if not graph_ids:
+        raise SettingsError("graph_ids is empty: leave it out to load all graphs of the project.")
+    for graph_id in graph_ids:
+        if not isinstance(graph_id, str) or not is_graph_id(graph_id):
+            raise SettingsError(
+                f"graph id {_shown(graph_id)} is not valid: letters, digits and . _ ~ - are allowed. "
+                "Set SOURCES__GES_BACKUPS__GRAPH_IDS to ids as ListGraphs answers them."
+            )
+    return list(dict.fromkeys(graph_ids))
+
+
+def check_endpoint(endpoint: str, setting: str = "SOURCES__GES_BACKUPS__ENDPOINT") -> str:
+    """Return the endpoint without a trailing slash, or raise `SettingsError`.
+
+    https is required except towards loopback; user names, queries and fragments are refused.
+    """
+    try:
+        parts = urlsplit(endpoint.strip())
+        host, _ = parts.hostname, parts.port
+    except (ValueError, AttributeError) as error:
+        raise SettingsError(f"{setting} is not a URL: {_shown(endpoint)}.") from error
+    if parts.username or parts.password:
+        raise SettingsError(f"{setting} must not hold a user name or password.")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise SettingsError(
+            f"{setting} is not a URL like https://ges.eu-west-101.myhuaweicloud.eu: {_shown(endpoint)}."
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SettingsError(
+            f"{setting} uses plain http, which would show the credential to the network: "
+            f"use https://{host}."
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def resolve_endpoint(endpoint: str | None, region: str | None) -> str:
+    """Return the API's base URL, from an endpoint or else from a region; raise `SettingsError`."""
+    if endpoint:
+        return check_endpoint(endpoint)
+    if region:
+        return region_endpoint("ges", region)
+    raise SettingsError(
+        "No endpoint: set SOURCES__GES_BACKUPS__ENDPOINT (https://ges.<region>.myhuaweicloud.com) "
+        "or SOURCES__GES_BACKUPS__REGION."
+    )
+
+
+def region_endpoint(service: str, region: str) -> str:
+    """The public endpoint of a service (``ges``, ``iam``) in a region; European ones end in .eu."""
+    if not _REGION.fullmatch(region):
+        raise SettingsError(f"region {_shown(region)} is not valid: use one like eu-west-101.")
+    domain = "myhuaweicloud.eu" if region.startswith("eu-") else "myhuaweicloud.com"
+    return f"https://{service}.{region}.{domain}"
+
+
+def check_whole_number(name: str, value: int, low: int, high: int) -> int:
+    """Return a setting that must be a whole number within bounds, or raise `SettingsError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(
+            f"{name} must be a whole number from {low} to {high}, not {_shown(value)}."
+        )
+    return value
+
+
+def parse_interval(value: str | float | timedelta) -> float:
+    """Return seconds from a `timedelta`, a number of seconds, or text such as ``24h``, ``30m``, ``7d``."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    match = _INTERVAL.fullmatch(str(value).strip())
+    if not match:
+        raise SettingsError(
+            f"full_listing_interval {_shown(value)} is not valid: use 90s, 30m, 24h or 7d."
+        )
+    return float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,151 @@
+"""The dlt source and its resources: a table of contents."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+
+from ges_backups.client import GesClient
+from ges_backups.columns import BACKUP_COLUMNS
+from ges_backups.credentials import GesCredentials
+from ges_backups.graph import ListingOptions
+from ges_backups.load import Batch, GraphLoad, Observer
+from ges_backups.settings import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_FULL_LISTING_INTERVAL,
+    DEFAULT_PAGE_SIZE,
+    DEFAULT_REQUEST_SECONDS,
+    check_graph_ids,
+    check_project_id,
+    check_whole_number,
+    parse_interval,
+    resolve_endpoint,
+)
+from ges_backups.tables import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
+
+UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
+INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
+EVERYTHING = 10**15  # a lag that no stamp reaches: late graphs and late imports pass, too
+
+
+@dlt.source(name="ges_backups")
+def ges_backups(
+    project_id: str = dlt.config.value,
+    endpoint: str | None = None,
+    region: str | None = None,
+    graph_ids: Sequence[str] | None = None,
+    credentials: GesCredentials = dlt.secrets.value,
+    page_size: int = DEFAULT_PAGE_SIZE,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL,
+    request_seconds: float = DEFAULT_REQUEST_SECONDS,
+    full: bool = False,
+    observer: Observer | None = None,
+) -> Sequence[DltResource]:
+    """The backups of one, some or all graphs of a project, complete and exact.
+
+    Args:
+        project_id: 1 to 64 letters and digits.
+        endpoint: Base URL of the API, such as ``https://ges.eu-west-101.myhuaweicloud.eu``.
+        region: Used where no endpoint is given.
+        graph_ids: Graphs to list; None lists all that ListGraphs answers.
+        credentials: A token; or user name, password and domain; or access key and secret key.
+        page_size: Rows asked for in a page, 1 to 10,000; the server may answer fewer.
+        concurrency: Requests in flight at once, 1 to 64.
+        full_listing_interval: Age (``24h``, ``30m``, ``7d``) of the last complete listing of a
+            graph of several pages from which the whole list is read again.
+        request_seconds: How long one request may be tried, all attempts together.
+        full: Read everything, whatever the cursors say.
+        observer: Is told of each graph's listing; see `ges_backups.load.Observer`.
+
+    Returns:
+        Resources `backups` (incremental on ``start_timestamp``), `graphs`, `listings`,
+        `rejected_backups`, and `listed_backups`, the evidence for deletion marks.
+
+    Raises:
+        SettingsError: Something is missing, malformed or contradictory; nothing was sent.
+    """
+    project_id = check_project_id(project_id)
+    chosen = check_graph_ids(graph_ids)
+    page_size = check_whole_number("page_size", page_size, 1, 10_000)
+    concurrency = check_whole_number("concurrency", concurrency, 1, 64)
+    interval = parse_interval(full_listing_interval)
+    client = GesClient(
+        resolve_endpoint(endpoint, region),
+        concurrency=concurrency,
+        request_seconds=float(request_seconds),
+    )
+    client.authorize(credentials, project_id, region)
+
+    @dlt.resource(selected=False)
+    def graph_listings() -> Iterator[Batch]:
+        """Lists the graphs; what they brought, in batches. The cursors of the graphs live here."""
+        options = ListingOptions(page_size, full, _is_window(), interval)
+        load = GraphLoad(client, project_id, chosen, options, concurrency, observer)
+        yield from load.iter_batches(dlt.current.resource_state(), dlt.current.source_schema())
+
+    @dlt.transformer(
+        data_from=graph_listings,
+        primary_key="id",
+        write_disposition=UPSERT,
+        columns=BACKUP_COLUMNS,
+    )
+    def backups(
+        batch: Batch,
+        start_timestamp: Any = dlt.sources.incremental(  # noqa: ARG001, B008
+            "start_timestamp", initial_value=0, lag=EVERYTHING, allow_external_schedulers=False
+        ),
+    ) -> Iterator[pa.Table]:
+        """One row per backup ever seen."""
+        yield from _some(batch.backups)
+
+    @dlt.transformer(
+        data_from=graph_listings, primary_key="id", write_disposition=UPSERT, columns=GRAPH_COLUMNS
+    )
+    def graphs(batch: Batch) -> Iterator[pa.Table]:
+        """One row per graph ever seen."""
+        yield from _some(batch.graphs)
+
+    @dlt.transformer(
+        data_from=graph_listings,
+        primary_key=["project_id", "graph_id"],
+        write_disposition=UPSERT,
+        columns=LISTING_COLUMNS,
+    )
+    def listings(batch: Batch) -> Iterator[pa.Table]:
+        """The latest listing of each graph."""
+        yield from _some(batch.listings)
+
+    @dlt.transformer(
+        data_from=graph_listings,
+        primary_key="record_hash",
+        write_disposition=INSERT_ONLY,
+        columns=REJECTED_COLUMNS,
+    )
+    def rejected_backups(batch: Batch) -> Iterator[pa.Table]:
+        """Records that do not fit, whole, once per version."""
+        yield from _some(batch.rejected)
+
+    @dlt.transformer(data_from=graph_listings, write_disposition="replace", columns=LISTED_COLUMNS)
+    def listed_backups(batch: Batch) -> Iterator[pa.Table]:
+        """Which ids the last load saw listed, where a backup may have gone or come back."""
+        yield from _some(batch.listed)
+
+    return graph_listings, backups, graphs, listings, rejected_backups, listed_backups
+
+
+def _some(table: pa.Table | None) -> Iterator[pa.Table]:
+    if table is not None and len(table):
+        yield table
+
+
+def _is_window() -> bool:
+    """Whether this run loads only a window of starts, set by hints on the resource `backups`."""
+    resource = dlt.current.source().resources.get("backups")
+    wrapper = resource.incremental if resource is not None else None
+    incremental: Any = getattr(wrapper, "incremental", wrapper)
+    if incremental is None:
+        return False
+    return incremental.end_value is not None or bool(incremental.initial_value)
