@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ges_history.database import connect
+    from ges_history.pipeline import load
     from ges_history.reading import read_report
 
-__all__ = ["connect", "read_report"]
+__all__ = ["connect", "load", "read_report"]
 
-_HOMES = {"connect": "ges_history.database", "read_report": "ges_history.reading"}
+_HOMES = {
+    "connect": "ges_history.database",
+    "load": "ges_history.pipeline",
+    "read_report": "ges_history.reading",
+}
 
 
 def __getattr__(name: str) -> Any:

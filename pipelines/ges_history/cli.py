@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.load import load
 from ges_history.commands.report import report, reports
@@ -23,7 +24,7 @@ def cli(debug: bool) -> None:
     """Keeps the history of GES graph backups that the cloud's API forgets."""
 
 
-for command in (load, report, reports, emulate):
+for command in (demo, load, report, reports, emulate):
     cli.add_command(command)
 
 
@@ -42,6 +43,8 @@ def main() -> None:
         _leave("stopped; what was listed so far is dropped, the next load starts again", 130)
     except Stopped:
         _leave("stopped by SIGTERM; the next load starts again", 143)
+    except BrokenPipeError:
+        os._exit(1)  # whoever read the output has gone, and there is nobody to tell
     except Exception as error:
         if "--debug" in sys.argv or not _is_readable(error):
             raise

@@ -19,8 +19,6 @@ from ges_history.errors import DatabaseError, HistoryError
 from ges_history.outcome import LoadOutcome, Watch
 from ges_history.settle import settle
 from ges_history.workplace import (
-    DATASET,
-    PIPELINE_NAME,
     Progress,
     Say,
     Workplace,
@@ -39,6 +37,7 @@ def load(
     wait: float = 60.0,
     say: Say = lambda _: None,
     progress: Progress | None = None,
+    isolated: bool = False,
     **source_settings: Any,
 ) -> LoadOutcome:
     """Load what is new since the last load; the one function behind ``ges-backups load``.
@@ -55,6 +54,7 @@ def load(
         wait: Seconds to wait for another load, or for a process that holds the file.
         say: Takes lines that tell a person what is going on.
         progress: dlt's progress collector.
+        isolated: Take settings from the arguments only, not from dlt's configuration.
         source_settings: Arguments of `ges_backups`, over those of dlt's configuration.
 
     Returns:
@@ -66,7 +66,7 @@ def load(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(dlt_settings())
+        stack.enter_context(dlt_settings(isolated=isolated))
         stack.enter_context(for_owner_only())
         watch = Watch()
         source = _source(watch, full=full, since=since, until=until, settings=source_settings)
@@ -169,6 +169,3 @@ def _readable_errors() -> Iterator[None]:
             f"dlt could not {failed.step} the package: {reason} "
             "The package is kept; the next load takes it up again."
         ) from failed
-
-
-__all__ = ["DATASET", "PIPELINE_NAME", "load", "settle"]

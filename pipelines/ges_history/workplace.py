@@ -13,6 +13,7 @@ from typing import IO, Any
 import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
+from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
@@ -38,18 +39,21 @@ DLT_SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def dlt_settings() -> Iterator[None]:
-    """dlt's settings that a history needs, below the user's own, for as long as a load runs."""
+def dlt_settings(*, isolated: bool = False) -> Iterator[None]:
+    """dlt's settings that a history needs, below the user's own, for as long as a load runs.
+
+    Args:
+        isolated: Ignore the user's settings, for the demo.
+    """
+    context = Container()[PluggableRunContext]
+    before = context.providers
     provider = CustomLoaderDocProvider("ges_history", lambda: DLT_SETTINGS, supports_secrets=False)
-    providers = Container()[PluggableRunContext].providers
-    if provider.name in providers:
-        yield
-        return
-    providers.add_provider(provider)
+    others = [known for known in before.providers if known.name != provider.name]
+    context.providers = ConfigProvidersContainer([*([] if isolated else others), provider])
     try:
         yield
     finally:
-        providers.providers.remove(provider)
+        context.providers = before
 
 
 @contextmanager

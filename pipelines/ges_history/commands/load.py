@@ -25,7 +25,10 @@ class Instant(click.ParamType[datetime]):
     name = "instant"
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: object,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
     ) -> datetime:
         """Parse the text, or end with wrong usage."""
         try:
@@ -91,10 +94,10 @@ def summary(outcome: "LoadOutcome", database: Path) -> list[str]:
     ]
     if outcome.outcome == "unchanged":
         parts = ["nothing new, nothing changed"]
+    known = f"{backups['running']:,} running, {backups['total']:,} in the history"
     lines = [
         f"graphs    {graphs['listed']:,} listed{failed}",
-        f"backups   {', '.join(parts)}; {backups['running']:,} running, "
-        f"{backups['total']:,} in the history",
+        f"backups   {', '.join(parts)}; {known}",
         f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
         f"database  {database}",
     ]

@@ -1,0 +1,59 @@
+# Targets of GES Backup History; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+.DEFAULT_GOAL := help
+
+.PHONY: help demo load test check soak bench notebook pictures pins clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.base ## Set up what is needed, then load a living stand-in of the API and show it.
+	@$(BIN)/ges-backups demo
+
+test: $(VENV)/.dev ## Set up what is needed, then run all tests (about 10 minutes).
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(VENV)/.dev ## Format, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+soak: $(VENV)/.dev ## Thousands of random lives, faults and kills (hours; SOAK=N scales).
+	GES_SOAK=$(or $(SOAK),20) $(BIN)/python -m pytest -n $(WORKERS) --timeout 0 \
+		tests/test_lives.py tests/test_faults.py tests/test_kills.py tests/test_dirty_rows.py
+
+bench: $(VENV)/.dev ## Speed and memory beside other tools, on the same emulator.
+	$(BIN)/python tests/benchmarks/run.py
+
+notebook: $(VENV)/.dev ## Open the notebook on the demo's data.
+	@test -f ges_backups.duckdb || $(BIN)/ges-backups demo
+	$(BIN)/marimo edit notebooks/backup_trends.py
+
+pictures: $(VENV)/.dev ## Make the pictures of the README anew (needs Chromium).
+	$(BIN)/python docs/make_pictures.py
+
+pins: $(VENV)/.dev ## Resolve the pinned versions anew.
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --all-extras \
+		--group dev pyproject.toml --python-version 3.11 -o constraints.txt
+	grep -v ' @ \|^-e\|^\.' constraints.txt > constraints.new && mv constraints.new constraints.txt
+
+clean: ## Remove the environment and all caches.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(VENV)/.venv:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@ $(VENV)/.base
