@@ -51,12 +51,27 @@ def connect(database: str | Path = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnecti
     return connection
 
 
+def keep_only(connection: "duckdb.DuckDBPyConnection", keys: list[tuple[str, str]]) -> None:
+    """Let the reports of a connection see the backups of these (project_id, graph_id) only.
+
+    Every report is per graph, so its rows stay the same; it just does not compute the others.
+    """
+    pairs = ", ".join(f"({_text(project)}, {_text(graph)})" for project, graph in keys)
+    connection.execute(
+        f"CREATE OR REPLACE VIEW ges.backups AS FROM {_ATTACHED}.ges.backups"
+        f" WHERE (project_id, graph_id) IN ({pairs})"
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
 def _attach(connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
     import duckdb  # noqa: PLC0415
 
-    file = str(path).replace("'", "''")
     try:
-        connection.execute(f"ATTACH '{file}' AS {_ATTACHED} (READ_ONLY, TYPE duckdb)")
+        connection.execute(f"ATTACH {_text(str(path))} AS {_ATTACHED} (READ_ONLY, TYPE duckdb)")
     except duckdb.Error as error:
         raise DatabaseError(_reason(path, str(error))) from error
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ges_history.database import DEFAULT_DATABASE, connect
+from ges_history.database import DEFAULT_DATABASE, connect, keep_only
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.views import report_names, time_column
 
@@ -115,11 +115,13 @@ def _query(
     until: str | date | None,
     limit: int | None,
 ) -> tuple[str, list[Any]]:
-    """The SELECT over one view, and the values for its marks."""
+    """The SELECT over one view, and the values for its marks; columns 4 and 6 settle ties."""
     when = f"CAST({time_column(name)} AS TIMESTAMPTZ)"
     conditions, values = ["true"], list[Any]()
     if graph is not None:
         keys = graph_keys(connection, [graph] if isinstance(graph, str) else graph)
+        if keys:
+            keep_only(connection, keys)
         pairs = ", ".join("(?, ?)" for _ in keys) or "(NULL, NULL)"
         conditions.append(f"(project_id, graph_id) IN ({pairs})")
         values += [part for key in keys for part in key]
@@ -127,10 +129,10 @@ def _query(
         if bound is not None:
             conditions.append(f"{when} {comparison} ?")
             values.append(parse_instant(bound))
-    rows = f"FROM reports.{name} WHERE {' AND '.join(conditions)}"
+    rows, when = f"FROM reports.{name} WHERE {' AND '.join(conditions)}", time_column(name)
     if limit is not None:
-        rows = f"FROM ({rows} ORDER BY {time_column(name)} DESC NULLS LAST LIMIT {limit:d})"
-    return f"{rows} ORDER BY graph_name, project_id, graph_id, {time_column(name)}", values
+        rows = f"FROM ({rows} ORDER BY {when} DESC NULLS LAST, 1, 2, 4, 6 LIMIT {limit:d})"
+    return f"{rows} ORDER BY graph_name, 1, 2, {when}, 4, 6", values
 
 
 def graph_keys(

@@ -134,12 +134,12 @@ def _statements_for(catalog: str) -> list[str]:
 
 def overlay_statements(catalog: str, tables: set[str]) -> list[str]:
     """Statements that put schemas `ges` and `reports` over those tables of an attached database."""
-    source = f"{quoted(catalog)}.ges."
-    selects = {name: _located(text, source + "{}") for name, text in _selects().items()}
+    selects = {name: _located(text, "ges.{}") for name, text in _selects().items()}
+    source = f"{quoted(catalog)}.ges"
     return [
         "CREATE SCHEMA ges",
         "CREATE SCHEMA reports",
-        *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}{quoted(t)}" for t in sorted(tables)),
+        *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}.{quoted(t)}" for t in sorted(tables)),
         *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in selects.items()),
     ]
 

@@ -166,7 +166,7 @@ def _write_page(database: Path, path: Path) -> None:
 def _write(content: bytes, output: Path | None, database: Path) -> None:
     """Write to a file, or to standard output."""
     if output is None:
-        click.get_binary_stream("stdout").write(content)
+        click.echo(content, nl=False)
         return
     _refuse_the_database(output, database)
     try:

@@ -7,7 +7,7 @@
 -- 1 % of expected, and 1. Listed where it is beyond 5 and the change beyond 20 %.
 -- Time: started_at
 -- Reads: ges.backups, reports.graph_names.
-WITH ordered AS (
+WITH numbered AS (
     SELECT project_id, graph_id, id, started_at, size, duration,
         ROW_NUMBER() OVER (
             PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
@@ -31,10 +31,16 @@ WITH ordered AS (
     FROM ges.backups
     WHERE status = 'success'
 ),
+-- The 30 before a backup are in its own block of 30 or the one before: joins go by blocks.
+ordered AS (
+    SELECT project_id, graph_id, id, started_at, size, duration, place, size_mean, size_spread,
+        duration_mean, duration_spread, CAST(FLOOR(place / 30.0) AS BIGINT) AS block
+    FROM numbered
+),
 -- A median is within one standard deviation of the mean: these are all that can be beyond 20 %
--- of it. The rest needs no median, which no engine computes fast and PostgreSQL not in a window.
+-- of it. The rest needs no median, which is slow, and which PostgreSQL has not in a window.
 candidates AS (
-    SELECT project_id, graph_id, id, started_at, place, size, duration
+    SELECT project_id, graph_id, id, started_at, place, block, size, duration
     FROM ordered
     WHERE place > 8 AND (
         size > GREATEST(1.19 * (size_mean - size_spread), size_mean - size_spread + 4.9)
@@ -44,15 +50,42 @@ candidates AS (
         )
     )
 ),
-medians AS (
-    SELECT c.project_id, c.graph_id, c.place,
-        COUNT(p.size) AS sizes, MEDIAN(p.size) AS usual_size,
-        COUNT(p.duration) AS durations, MEDIAN(p.duration) AS usual_duration
-    FROM candidates AS c
+candidate_blocks AS (
+    SELECT project_id, graph_id, place, block, size, duration FROM candidates
+    UNION ALL
+    SELECT project_id, graph_id, place, block - 1 AS block, size, duration FROM candidates
+),
+-- Beyond 20 % of the median means beyond 20 % of at least half of them, and counting is fast.
+suspects AS (
+    SELECT c.project_id, c.graph_id, c.place
+    FROM candidate_blocks AS c
     JOIN ordered AS p
-        ON c.project_id = p.project_id AND c.graph_id = p.graph_id
+        ON c.project_id = p.project_id AND c.graph_id = p.graph_id AND c.block = p.block
         AND p.place BETWEEN c.place - 30 AND c.place - 1
     GROUP BY c.project_id, c.graph_id, c.place
+    HAVING 2 * COUNT(CASE WHEN c.size >= 1.19 * p.size THEN 1 END) >= COUNT(p.size)
+        OR 2 * COUNT(CASE WHEN c.size <= 0.81 * p.size THEN 1 END) >= COUNT(p.size)
+        OR 2 * COUNT(CASE WHEN c.duration >= 1.19 * p.duration THEN 1 END) >= COUNT(p.duration)
+),
+suspect_blocks AS (
+    SELECT c.project_id, c.graph_id, c.place, c.block
+    FROM candidate_blocks AS c
+    JOIN suspects AS s
+        ON c.project_id = s.project_id AND c.graph_id = s.graph_id AND c.place = s.place
+),
+before AS (
+    SELECT c.project_id, c.graph_id, c.place, p.size, p.duration
+    FROM suspect_blocks AS c
+    JOIN ordered AS p
+        ON c.project_id = p.project_id AND c.graph_id = p.graph_id AND c.block = p.block
+        AND p.place BETWEEN c.place - 30 AND c.place - 1
+),
+medians AS (
+    SELECT project_id, graph_id, place,
+        COUNT(size) AS sizes, MEDIAN(size) AS usual_size,
+        COUNT(duration) AS durations, MEDIAN(duration) AS usual_duration
+    FROM before
+    GROUP BY project_id, graph_id, place
 ),
 changed AS (
     SELECT c.project_id, c.graph_id, c.id, c.started_at, c.place, c.size, c.duration,
@@ -65,12 +98,11 @@ changed AS (
 ),
 deviations AS (
     SELECT c.project_id, c.graph_id, c.place,
-        MEDIAN(ABS(p.size - c.usual_size)) AS size_deviation,
-        MEDIAN(ABS(p.duration - c.usual_duration)) AS duration_deviation
+        MEDIAN(ABS(b.size - c.usual_size)) AS size_deviation,
+        MEDIAN(ABS(b.duration - c.usual_duration)) AS duration_deviation
     FROM changed AS c
-    JOIN ordered AS p
-        ON c.project_id = p.project_id AND c.graph_id = p.graph_id
-        AND p.place BETWEEN c.place - 30 AND c.place - 1
+    JOIN before AS b
+        ON c.project_id = b.project_id AND c.graph_id = b.graph_id AND c.place = b.place
     WHERE c.is_resized OR c.is_slow
     GROUP BY c.project_id, c.graph_id, c.place
 ),

@@ -6,19 +6,17 @@
 -- projections are null below 3 points.
 -- Time: last_day
 -- Reads: reports.size_trend.
-WITH newest AS (
-    SELECT project_id, graph_id, MAX(day) AS last_day
+WITH known AS (
+    SELECT project_id, graph_id, graph_name, day, CAST(size_mb AS DOUBLE) AS y,
+        MAX(day) OVER (PARTITION BY project_id, graph_id) AS last_day
     FROM reports.size_trend
     WHERE size_mb IS NOT NULL
-    GROUP BY project_id, graph_id
 ),
 points AS (
-    SELECT t.project_id, t.graph_id, t.graph_name, t.day, n.last_day,
-        CAST(t.size_mb AS DOUBLE) AS y,
-        CAST(-DATE_DIFF('day', t.day, n.last_day) AS DOUBLE) AS x
-    FROM reports.size_trend AS t
-    JOIN newest AS n ON t.project_id = n.project_id AND t.graph_id = n.graph_id
-    WHERE t.size_mb IS NOT NULL AND t.day > n.last_day - INTERVAL '90' DAY
+    SELECT project_id, graph_id, graph_name, day, last_day, y,
+        CAST(-DATE_DIFF('day', day, last_day) AS DOUBLE) AS x
+    FROM known
+    WHERE day > last_day - INTERVAL '90' DAY
 ),
 fitted AS (
     SELECT project_id, graph_id, graph_name, COUNT(*) AS points, MIN(day) AS first_day, last_day,
