@@ -7,6 +7,7 @@ from typing import Any
 
 import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.sql_client import SqlClientBase
 
 from ges_backups.graph import GraphListing
 from ges_backups.records import Rejected
@@ -107,18 +108,13 @@ class Watch:
         if len(self._problems) < MAX_PROBLEMS:
             self._problems.append(problem)
 
-    def remember_graphs(self, pipeline: dlt.Pipeline) -> None:
+    def remember_graphs(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> None:
         """Read which graphs the warehouse knows, before they are listed."""
         self._is_recorded = is_duckdb(pipeline)
-        with pipeline.sql_client() as client:
-            table = client.make_qualified_table_name("backups")
-            try:
-                rows = client.execute_sql(f"SELECT DISTINCT project_id, graph_id FROM {table}")  # noqa: S608
-            except DatabaseUndefinedRelation:
-                rows = []
-        self._known = {(row[0], row[1]) for row in rows or ()}
+        rows = _query(client, "SELECT DISTINCT project_id, graph_id FROM {backups}")
+        self._known = {(row[0], row[1]) for row in rows}
 
-    def record_unchanged(self, pipeline: dlt.Pipeline) -> None:
+    def record_unchanged(self, client: SqlClientBase[Any]) -> None:
         """Write the time and cost of listings that brought nothing new."""
         if not self._unchanged:
             return
@@ -129,44 +125,47 @@ class Watch:
             [listing.backup_count for listing in self._unchanged],
             [listing.requests for listing in self._unchanged],
         ]
-        with pipeline.sql_client() as client:
-            table = client.make_qualified_table_name("listings")
-            client.native_connection.execute(
-                f"""UPDATE {table} AS l
-                SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
-                    error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
-                    restarts = 0, last_complete_at = CASE u.outcome
-                        WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
-                FROM (SELECT unnest($1::VARCHAR[]) AS graph_id,
-                    unnest($2::TIMESTAMPTZ[]) AS listed_at, unnest($3::VARCHAR[]) AS outcome,
-                    unnest($4::BIGINT[]) AS backup_count, unnest($5::BIGINT[]) AS requests) u
-                WHERE l.project_id = $6 AND l.graph_id = u.graph_id""",  # noqa: S608
-                [*columns, self._project_id],
-            )
+        table = client.make_qualified_table_name("listings")
+        client.native_connection.execute(
+            f"""UPDATE {table} AS l
+            SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
+                error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
+                restarts = 0, last_complete_at = CASE u.outcome
+                    WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
+            FROM (SELECT unnest($1::VARCHAR[]) AS graph_id,
+                unnest($2::TIMESTAMPTZ[]) AS listed_at, unnest($3::VARCHAR[]) AS outcome,
+                unnest($4::BIGINT[]) AS backup_count, unnest($5::BIGINT[]) AS requests) u
+            WHERE l.project_id = $6 AND l.graph_id = u.graph_id""",  # noqa: S608
+            [*columns, self._project_id],
+        )
 
-    def count(self, pipeline: dlt.Pipeline) -> int:
+    def count(self, client: SqlClientBase[Any]) -> int:
         """Backups in the warehouse."""
-        return self._query(pipeline, "SELECT COUNT(*) FROM {backups}")
+        return _number(client, "SELECT COUNT(*) FROM {backups}")
 
     def outcome(
-        self, pipeline: dlt.Pipeline, before: int, load_ids: Sequence[str], settled: Settled
+        self,
+        client: SqlClientBase[Any],
+        before: int,
+        load_ids: Sequence[str],
+        settled: Settled,
     ) -> LoadOutcome:
         """The summary of a load.
 
         Args:
-            pipeline: For counting.
+            client: For counting.
             before: Backups in the warehouse before it.
             load_ids: Packages that it loaded.
             settled: Marks that were set and removed after it.
         """
-        total = self.count(pipeline)
+        total = self.count(client)
         ids = ", ".join(f"'{load_id}'" for load_id in load_ids) or "''"
-        touched = self._query(
-            pipeline,
+        touched = _number(
+            client,
             f"SELECT COUNT(*) FROM {{backups}} WHERE _dlt_load_id IN ({ids})",  # noqa: S608
         )
-        running = self._query(
-            pipeline,
+        running = _number(
+            client,
             "SELECT COUNT(*) FROM {backups} WHERE status = 'backing_up' AND deleted_at IS NULL",
         )
         failed = sum(self._outcomes[kind] for kind in ("missing", "forbidden", "failed"))
@@ -189,14 +188,16 @@ class Watch:
             problems=self._problems,
         )
 
-    @staticmethod
-    def _query(pipeline: dlt.Pipeline, sql: str) -> int:
-        """One number; 0 where the table does not exist yet."""
-        with pipeline.sql_client() as client:
-            try:
-                rows = client.execute_sql(
-                    sql.format(backups=client.make_qualified_table_name("backups"))
-                )
-            except DatabaseUndefinedRelation:
-                return 0
-        return int(rows[0][0]) if rows else 0
+
+def _query(client: SqlClientBase[Any], sql: str) -> Sequence[Sequence[Any]]:
+    """Rows of a query on ``{backups}``; none where the table does not exist yet."""
+    table = client.make_qualified_table_name("backups")
+    try:
+        return client.execute_sql(sql.format(backups=table)) or ()
+    except DatabaseUndefinedRelation:
+        return ()
+
+
+def _number(client: SqlClientBase[Any], sql: str) -> int:
+    rows = _query(client, sql)
+    return int(rows[0][0]) if rows else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import dlt
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
+from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -17,7 +18,7 @@ from ges_backups import ges_backups
 from ges_backups.errors import GesError, SettingsError
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.outcome import LoadOutcome, Watch
-from ges_history.settle import settle
+from ges_history.settle import settle_with
 from ges_history.workplace import (
     Progress,
     Say,
@@ -79,29 +80,33 @@ def load(
 def _run(
     place: Workplace, source: DltSource, watch: Watch, progress: Progress | None
 ) -> LoadOutcome:
-    with place.opened(progress) as pipeline:
-        before = watch.count(pipeline)
-        load_ids = _finish_pending(place, pipeline)
-        watch.remember_graphs(place.restore(pipeline))
+    with place.opened(progress) as (pipeline, client):
+        before = watch.count(client)
+        load_ids = _finish_pending(place, pipeline, client)
+        place.restore(pipeline, client)
+        watch.remember_graphs(pipeline, client)
+    pipeline = place.pipeline(progress)
     with _readable_errors():
-        place.pipeline(progress).extract(source)
-    with place.opened(progress) as pipeline:
+        pipeline.extract(source)
+    with place.opened(progress) as (pipeline, client):
         load_ids += _load_package(pipeline)
-        watch.record_unchanged(pipeline)
-        settled = settle(pipeline)
-        return watch.outcome(pipeline, before, load_ids, settled)
+        watch.record_unchanged(client)
+        settled = settle_with(pipeline, client)
+        return watch.outcome(client, before, load_ids, settled)
 
 
-def _finish_pending(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
+def _finish_pending(
+    place: Workplace, pipeline: dlt.Pipeline, client: SqlClientBase[Any]
+) -> list[str]:
     """Load what a killed run had extracted; then mark what its evidence shows."""
     load_ids: list[str] = []
     if pipeline.has_pending_data:
         place.say("Finishing the load that was interrupted.")
-        known = place.is_base_of_pending(pipeline)
+        known = place.is_base_of_pending(pipeline, client)
         load_ids = _load_package(pipeline)
         if not known:
-            place.forget_cursors(pipeline)
-    settle(pipeline)
+            place.forget_cursors(client)
+    settle_with(pipeline, client)
     return load_ids
 
 

@@ -35,19 +35,24 @@ def settle(pipeline: dlt.Pipeline) -> Settled:
         How many marks were set and removed.
     """
     with pipeline.sql_client() as client:
-        present = _tables(client, ("backups", "graphs", "listings", "listed_backups"))
-        if "backups" in present:
-            _add_deleted_at(client, [name for name in ("backups", "graphs") if name in present])
-        settled = Settled()
-        if {"backups", "listed_backups"} <= present:
-            settled = _mark_backups(client)
-        if {"graphs", "listings"} <= present:
-            _mark_graphs(client)
-        if present:
-            _describe(pipeline, client, present)
-            _prune_states(pipeline, client)
-        if "backups" in present and is_duckdb(pipeline):
-            _rebuild_reports(client)
+        return settle_with(pipeline, client)
+
+
+def settle_with(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> Settled:
+    """`settle` through a client that is open already."""
+    present = _tables(client, ("backups", "graphs", "listings", "listed_backups"))
+    if not present:
+        return Settled()
+    _add_deleted_at(client, sorted(present & {"backups", "graphs"}))
+    settled = Settled()
+    if {"backups", "listed_backups"} <= present:
+        settled = _mark_backups(client)
+    if {"graphs", "listings"} <= present:
+        _mark_graphs(client)
+    _describe(pipeline, client, present)
+    _prune_states(pipeline, client)
+    if {"backups", "graphs", "listings"} <= present and is_duckdb(pipeline):
+        _rebuild_reports(client)
     return settled
 
 

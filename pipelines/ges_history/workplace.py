@@ -16,6 +16,7 @@ from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.layout import check_layout
@@ -152,15 +153,18 @@ class Workplace:
         )
 
     @contextmanager
-    def opened(self, progress: Progress | None = None) -> Iterator[dlt.Pipeline]:
-        """The pipeline with its database held open, so that no other process can take it meanwhile.
+    def opened(
+        self, progress: Progress | None = None
+    ) -> Iterator[tuple[dlt.Pipeline, SqlClientBase[Any]]]:
+        """The pipeline and its database, held open so that no other process takes it meanwhile.
 
         Raises:
             DatabaseError: Another process held it for longer than `wait`, or it is no history.
         """
         pipeline = self.pipeline(progress)
         if self.destination != "duckdb":
-            yield pipeline
+            with pipeline.sql_client() as client:
+                yield pipeline, client
             return
         import duckdb  # noqa: PLC0415
 
@@ -178,7 +182,8 @@ class Workplace:
         self._wait_for(take)
         with held[0] as connection:
             check_layout(connection)
-            yield pipeline
+            with pipeline.sql_client() as client:
+                yield pipeline, client
 
     def _obstacle(self, message: str) -> str:
         """What holds the file; raises where waiting does not help."""
@@ -192,25 +197,20 @@ class Workplace:
         who = f"{Path(holder[1]).name}, process {holder[2]}," if holder else "another process"
         return f"The database {self.database} is held by {who} which must close it first"
 
-    def restore(self, pipeline: dlt.Pipeline) -> dlt.Pipeline:
+    def restore(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> None:
         """Make dlt's folder agree with the database, which is right: it may have been replaced.
 
         State travels with its data, so a moved, copied or restored database brings its own.
         """
-        stored = stored_state_hash(pipeline)
-        if pipeline.first_run and stored is None:
-            self._write_base(None)
-            return pipeline
+        stored = stored_state_hash(client)
         local = None if pipeline.first_run else pipeline.state.get("_version_hash")
         if stored != local:
-            pipeline = pipeline.drop()
-            pipeline.sync_destination()
+            pipeline.drop().sync_destination()
         self._write_base(stored)
-        return pipeline
 
-    def is_base_of_pending(self, pipeline: dlt.Pipeline) -> bool:
+    def is_base_of_pending(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> bool:
         """Whether the pending package was made on top of what the database holds now."""
-        stored = stored_state_hash(pipeline)
+        stored = stored_state_hash(client)
         try:
             base = json.loads((self.folder / "base.json").read_text())["state"]
         except (OSError, ValueError, KeyError):
@@ -224,25 +224,23 @@ class Workplace:
             path.with_suffix(".new").write_text(text)
             path.with_suffix(".new").replace(path)
 
-    def forget_cursors(self, pipeline: dlt.Pipeline) -> None:
+    def forget_cursors(self, client: SqlClientBase[Any]) -> None:
         """Drop dlt's state of another database's package: everything is listed again."""
         self.say("The database was replaced since: all graphs are listed from the start.")
-        with pipeline.sql_client() as client:
-            table = client.make_qualified_table_name("_dlt_pipeline_state")
-            client.execute_sql(f"DELETE FROM {table}")  # noqa: S608
+        table = client.make_qualified_table_name("_dlt_pipeline_state")
+        client.execute_sql(f"DELETE FROM {table}")  # noqa: S608
 
 
-def stored_state_hash(pipeline: dlt.Pipeline) -> str | None:
+def stored_state_hash(client: SqlClientBase[Any]) -> str | None:
     """The hash of the newest state in the destination, None where there is none."""
-    with pipeline.sql_client() as client:
-        state = client.make_qualified_table_name("_dlt_pipeline_state")
-        loads = client.make_qualified_table_name("_dlt_loads")
-        try:
-            rows = client.execute_sql(
-                f"SELECT s.version_hash FROM {state} s JOIN {loads} l ON l.load_id = s._dlt_load_id"  # noqa: S608
-                " WHERE s.pipeline_name = %s AND l.status = 0 ORDER BY l.load_id DESC LIMIT 1",
-                pipeline.pipeline_name,
-            )
-        except DatabaseUndefinedRelation:
-            return None
+    state = client.make_qualified_table_name("_dlt_pipeline_state")
+    loads = client.make_qualified_table_name("_dlt_loads")
+    try:
+        rows = client.execute_sql(
+            f"SELECT s.version_hash FROM {state} s JOIN {loads} l ON l.load_id = s._dlt_load_id"  # noqa: S608
+            " WHERE s.pipeline_name = %s AND l.status = 0 ORDER BY l.load_id DESC LIMIT 1",
+            PIPELINE_NAME,
+        )
+    except DatabaseUndefinedRelation:
+        return None
     return str(rows[0][0]) if rows else None

@@ -77,15 +77,22 @@ class SeenIds:
     def repeated(self, ids: Sequence[str]) -> list[bool]:
         """For each id whether it came before, in this call or an earlier one; remembers them all."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
-        block, first = np.unique(hashes, return_index=True)
-        again = np.ones(len(ids), bool)
-        again[first] = False
+        block, first, place = np.unique(hashes, return_index=True, return_inverse=True)
+        known = np.zeros(len(block), bool)
         for other in self._blocks:
-            at = np.minimum(np.searchsorted(other, hashes), len(other) - 1)
-            again |= other[at] == hashes
+            at = np.minimum(np.searchsorted(other, block), len(other) - 1)
+            known |= other[at] == block
+        again = known[place]
+        again[np.setdiff1d(np.arange(len(ids)), first, assume_unique=True)] = True
+        self._remember(block)
+        return [bool(flag) for flag in again]
+
+    def _remember(self, block: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        """Keep few blocks, each at least twice the next: looking one up stays cheap."""
+        while self._blocks and len(self._blocks[-1]) < 2 * len(block):
+            block = np.sort(np.concatenate([self._blocks.pop(), block]), kind="stable")
         if len(block):
             self._blocks.append(block)
-        return [bool(flag) for flag in again]
 
 
 class GraphLoad:
@@ -116,6 +123,7 @@ class GraphLoad:
         self._concurrency = concurrency
         self._observer = observer
         self._seen = SeenIds()
+        self._rejected: set[str] = set()
         self._requests = 0
 
     def iter_batches(self, state: dict[str, Any], schema: Schema) -> Iterator[Batch]:
@@ -164,7 +172,7 @@ class GraphLoad:
         for record in listing.rejected:
             self._reject(record, pending)
         if listing.rows is not None:
-            pending.rows.append(self._without_repeats(listing, pending))
+            pending.rows.append(listing.rows)
             if self._graph_ids is not None:
                 pending.graphs.append(_graph_of(listing))
         self._take_evidence(listing, pending)
@@ -184,17 +192,18 @@ class GraphLoad:
         if listing.outcome == "complete":
             pending.listed.append({**row, "id": None})
 
-    def _without_repeats(self, listing: GraphListing, pending: _Pending) -> pa.Table:
+    def _without_repeats(self, pending: _Pending) -> pa.Table | None:
         """The rows whose id no other graph of this load has brought; the others are rejected."""
-        rows = listing.rows
-        assert rows is not None
+        if not pending.rows:
+            return None
+        rows = pa.concat_tables(pending.rows)
         again = self._seen.repeated(rows.column("id").to_pylist())
         if not any(again):
             return rows
         for record in rows.filter(pa.array(again)).to_pylist():
             known = {name: record[name] for name in KNOWN_FIELDS if record[name] is not None}
             reason = "another graph of this load lists a backup with the same id"
-            self._reject(reject(known, listing.graph_id, reason), pending)
+            self._reject(reject(known, record["graph_id"], reason), pending)
         return rows.filter(pa.array([not flag for flag in again]))
 
     def _reject(self, record: Rejected, pending: _Pending) -> None:
@@ -209,7 +218,8 @@ class GraphLoad:
             "record": record.record,
             "first_seen_at": datetime.now(UTC),
         }
-        if not self._seen.repeated(["\0" + record.record_hash])[0]:
+        if record.record_hash not in self._rejected:
+            self._rejected.add(record.record_hash)
             pending.rejected.append(row)
 
     def _keep_cursor(self, listing: GraphListing, cursors: dict[str, Any]) -> None:
@@ -226,10 +236,9 @@ class GraphLoad:
             if "data_type" in column
         }
         normalize = schema.naming.normalize_identifier
+        rows = self._without_repeats(pending)
         return Batch(
-            backups=backups_table(pending.rows, self._project_id, types, normalize)
-            if pending.rows
-            else None,
+            backups=backups_table([rows], self._project_id, types, normalize) if rows else None,
             graphs=graphs_table(pending.graphs, self._project_id) if pending.graphs else None,
             listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
