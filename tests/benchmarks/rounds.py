@@ -1,0 +1,142 @@
+"""Tools in turns on one server, round after round, and what came of it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import measure
+from measure import Server, count_rows, say
+from tools import Tool, environment_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """One load of a tool's round: its name, and settings of the server made before it."""
+
+    name: str
+    settings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured process."""
+
+    scenario: str
+    tool: str
+    step: str
+    round: int
+    graphs: int
+    backups: int
+    page_size: int
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    requests: int
+    throttled: int
+    rows: int
+    server_core_share: float
+
+    def to_json(self) -> dict[str, object]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+FIRST_AND_SECOND = (
+    Step("first", {"reset": 1}),
+    Step("second", {"append": 1}),
+)
+
+
+def play(
+    scenario: str,
+    server: Server,
+    tools: Sequence[Tool],
+    *,
+    rounds: int,
+    page_size: int = 100,
+    steps: Sequence[Step] = FIRST_AND_SECOND,
+    keep: Callable[[Path], None] = lambda _: None,
+) -> list[Result]:
+    """Each tool, in turns, does all steps in a fresh folder; a tool that fails ends the run."""
+    results: list[Result] = []
+    for number in range(rounds):
+        for tool in tools:
+            if number % tool.every:
+                continue
+            folder = Path(tempfile.mkdtemp(prefix="ges-bench-"))
+            try:
+                for step in steps:
+                    result = _do(scenario, server, tool, step, number, page_size, folder)
+                    results.append(result)
+                keep(folder)
+            finally:
+                shutil.rmtree(folder)
+    return results
+
+
+def _do(
+    scenario: str,
+    server: Server,
+    tool: Tool,
+    step: Step,
+    number: int,
+    page_size: int,
+    folder: Path,
+) -> Result:
+    server.control(**step.settings)
+    before = server.control()
+    cost = measure.run(tool.command, folder, environment_of(tool, server, folder, page_size))
+    asked = server.control()
+    if cost.status:
+        log = (folder / "output.log").read_text(errors="replace")[-3000:]
+        raise SystemExit(f"{tool.name} ended with {cost.status} in {scenario}, {step.name}:\n{log}")
+    rows = count_rows(folder / tool.database, tool.table) if tool.database else 0
+    expected = server.graphs * (server.backups + int(asked["appended"]))
+    if tool.database and rows != expected:
+        raise SystemExit(f"{tool.name} has {rows} of {expected} rows in {scenario}, {step.name}")
+    result = Result(
+        scenario,
+        tool.name,
+        step.name,
+        number,
+        server.graphs,
+        server.backups,
+        page_size,
+        round(cost.seconds, 3),
+        round(cost.cpu_seconds, 3),
+        round(cost.peak_mb, 1),
+        int(asked["requests"]),
+        int(asked["throttled"]),
+        rows,
+        round((asked["cpu_seconds"] - before["cpu_seconds"]) / cost.seconds, 3),
+    )
+    say(
+        f"{scenario} {server.graphs}x{server.backups} by {page_size}, round {number + 1}: "
+        f"{tool.name}, {step.name}: {result.seconds:.2f} s, {result.peak_mb:.0f} MB, "
+        f"{result.requests} requests, {rows} rows, server {result.server_core_share:.0%}"
+    )
+    return result
+
+
+def of(results: Iterable[Result], **wanted: object) -> list[Result]:
+    """The results with these values."""
+    return [
+        result
+        for result in results
+        if all(getattr(result, name) == value for name, value in wanted.items())
+    ]
+
+
+def ratios(results: Sequence[Result], to: Sequence[Result]) -> list[float]:
+    """Seconds over seconds, pair by pair: both of the same round."""
+    base = {result.round: result.seconds for result in to}
+    return [result.seconds / base[result.round] for result in results if result.round in base]
+
+
+def median_ratio(results: Sequence[Result], to: Sequence[Result]) -> float | None:
+    """The median of the ratios, None where no round has both."""
+    found = ratios(results, to)
+    return median(found) if found else None

@@ -1,0 +1,60 @@
+"""Speed and memory of `ges-backups load` beside other tools: `make bench`.
+
+    python tests/benchmarks/run.py [scenario ...] [--runs N] [--quick] [--ours-only]
+
+Each tool is a whole process, all on one server, in turns; ratios are taken pair by pair. The
+server has one core, the measured process the other. Prints markdown tables, says progress on
+stderr, and writes every single result to `tests/benchmarks/results/`. All traffic is loopback.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from measure import HERE, machine, say
+from scenarios import SCENARIOS, Options
+from tools import ours
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS))
+    parser.add_argument("--runs", type=int, help="Rounds of each scenario.")
+    parser.add_argument("--quick", action="store_true", help="Small sizes, one round: a trial.")
+    parser.add_argument("--ours-only", action="store_true", help="The floor and ours only.")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="Measure another checkout of this project, too: before and after in turns.",
+    )
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - set(SCENARIOS):
+        parser.error(f"no scenario {', '.join(sorted(unknown))}: {', '.join(SCENARIOS)}")
+    versions = [ours()]
+    for other in options.also:
+        name, _, folder = other.partition("=")
+        versions.append(ours(name, Path(folder).absolute()))
+    chosen = Options(versions, options.runs, options.quick, not options.ours_only)
+    report: dict[str, object] = {"machine": machine(), "at": time.strftime("%Y-%m-%d %H:%M")}
+    (HERE / "results").mkdir(exist_ok=True)
+    target = HERE / "results" / time.strftime("%Y%m%d-%H%M%S.json")
+    print(f"{report['at']}, {report['machine']}\n")
+    start = time.monotonic()
+    for name in options.scenarios or SCENARIOS:
+        scenario = SCENARIOS[name]
+        say(f"{name}: {scenario.__doc__}")
+        results, text = scenario(chosen)
+        report[name] = [result.to_json() for result in results]
+        target.write_text(json.dumps(report, indent=1))
+        print(f"## {name}\n\n{scenario.__doc__}\n\n{text}\n", flush=True)
+    say(f"done in {time.monotonic() - start:.0f} s; every result is in {target.name}")
+
+
+if __name__ == "__main__":
+    main()
