@@ -50,7 +50,13 @@ class Instant(click.ParamType[datetime]):
     type=click.Choice(FORMATS),
     help="Default: what the suffix of --output says, else a table.",
 )
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write there instead of to the screen.",
+)
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
