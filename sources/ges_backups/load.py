@@ -178,19 +178,27 @@ class GraphLoad:
         self._take_evidence(listing, pending)
 
     def _take_evidence(self, listing: GraphListing, pending: _Pending) -> None:
-        if listing.listed_ids is None or (
-            self._observer and not self._observer.knows(self._project_id, listing.graph_id)
-        ):
+        if listing.listed_ids is None:
+            return
+        ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
+        if not self._may_be_gone(listing, ids):
             return
         row = {
             "project_id": self._project_id,
             "graph_id": listing.graph_id,
             "listed_at": listing.listed_at,
         }
-        ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
         pending.listed.extend({**row, "id": backup_id} for backup_id in sorted(ids))
         if listing.outcome == "complete":
             pending.listed.append({**row, "id": None})
+
+    def _may_be_gone(self, listing: GraphListing, ids: set[str]) -> bool:
+        """Whether the warehouse may hold a backup that is not listed: of before, or seen and deleted since."""
+        if self._observer is None or self._observer.knows(self._project_id, listing.graph_id):
+            return True
+        return listing.rows is not None and not ids.issuperset(
+            listing.rows.column("id").to_pylist()
+        )
 
     def _without_repeats(self, pending: _Pending) -> pa.Table | None:
         """The rows whose id no other graph of this load has brought; the others are rejected."""

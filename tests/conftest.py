@@ -1,0 +1,59 @@
+"""Fixtures of the tests that load: a fleet, the emulator in front of it, a warehouse."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from ges_emulator import Emulator, Fleet
+from harness import Warehouse, fleet_of
+from ledger import Ledger
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long random runs are for `make soak` only, which asks for them by their marker."""
+    if "soak" in str(config.option.markexpr):
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    items[:] = [item for item in items if item not in soak]
+    config.hook.pytest_deselected(items=soak)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own project must not be asked by a test."""
+    for name in list(os.environ):
+        if name.startswith(("SOURCES__", "CREDENTIALS__", "DESTINATION__")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path / "history.duckdb")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "pipelines")
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """Two graphs, g1 and g2, of three backups each."""
+    return fleet_of(graphs=2, backups=3)
+
+
+@pytest.fixture
+def emulator(fleet: Fleet) -> Iterator[Emulator]:
+    with Emulator(fleet) as emulator:
+        yield emulator
