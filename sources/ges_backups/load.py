@@ -143,7 +143,9 @@ class GraphLoad:
             if pending.size >= BATCH_ROWS:
                 yield self._batch(pending, schema)
                 pending = _Pending()
+                pa.default_memory_pool().release_unused()
         yield self._batch(pending, schema)
+        pa.default_memory_pool().release_unused()
 
     def _find_graphs(self, project: dict[str, Any], pending: _Pending) -> list[str]:
         """The graphs to list: the chosen ones, or the project's; one that left its list is asked once."""
