@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 import click
 
@@ -11,6 +12,10 @@ from ges_history.commands.emulate import emulate
 from ges_history.commands.load import load
 from ges_history.commands.report import report, reports
 from ges_history.errors import HistoryError
+
+GRACE_SECONDS = 2.0
+STOPPED = "stopped; the next load takes up what is left"
+SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
 class Stopped(BaseException):
@@ -30,26 +35,28 @@ for command in (demo, load, report, reports, emulate):
 
 def main() -> None:
     """Run the command line; an error ends as one message on stderr and its exit code."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup and `&` ignore Ctrl-C
+            signal.signal(number, _stop)
     os.umask(0o077)
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # dlt reads it when imported
     try:
         cli.main(prog_name="ges-backups", standalone_mode=False)
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        _leave(done.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _leave("stopped; what was listed so far is dropped, the next load starts again", 130)
+        _leave(130, STOPPED)
     except Stopped:
-        _leave("stopped by SIGTERM; the next load starts again", 143)
+        _leave(143, STOPPED)
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone, and there is nobody to tell
     except Exception as error:
         if "--debug" in sys.argv or not _is_readable(error):
             raise
-        click.echo(f"ges-backups: {error}", err=True)
-        sys.exit(1)
+        _leave(1, str(error))
 
 
 def _is_readable(error: Exception) -> bool:
@@ -61,13 +68,22 @@ def _is_readable(error: Exception) -> bool:
     return isinstance(error, GesError)
 
 
-def _stop(*_: object) -> None:
-    raise Stopped
+def _stop(number: int, _: object) -> None:
+    """Unwind, but not for longer than `GRACE_SECONDS`: a server or a large merge may hold a thread."""
+    code = 128 + number
+    after = threading.Timer(GRACE_SECONDS, _leave, [code, STOPPED])
+    after.daemon = True
+    after.start()
+    raise KeyboardInterrupt if number == signal.SIGINT else Stopped
 
 
-def _leave(text: str, code: int) -> None:
-    """End at once: threads may still wait for a server."""
-    click.echo(f"ges-backups: {text}", err=True)
+def _leave(code: int, text: str = "") -> None:
+    """End at once, with a line of printable text: threads may still wait for a server."""
+    if text:
+        line = "".join(sign if sign.isprintable() else " " for sign in text)
+        click.echo(f"ges-backups: {line}", err=True)
+    if sys.stderr.isatty():
+        sys.stderr.write(SHOW_CURSOR)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

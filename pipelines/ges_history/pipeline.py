@@ -1,24 +1,23 @@
 """Run the source into the destination, and settle what follows a load. See `load`."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ges_backups import ges_backups
-from ges_backups.errors import GesError, SettingsError
-from ges_history.errors import DatabaseError, HistoryError
+from ges_backups.errors import SettingsError
+from ges_history.failures import is_lasting, readable_errors, reason_of
+from ges_history.lineage import Lineage
 from ges_history.outcome import LoadOutcome, Watch
-from ges_history.settle import settle_with
+from ges_history.settle import Settled, settle_with
 from ges_history.workplace import (
     Progress,
     Say,
@@ -49,8 +48,8 @@ def load(
     Args:
         database: The DuckDB file; also names the folder beside it that holds dlt's packages.
         full: Read every listing from start to end, whatever was read before.
-        since: Load only backups that started at this instant or later.
-        until: Load only backups that started before this instant.
+        since: Load only backups that started at this instant or later; UTC where it has no zone.
+        until: Load only backups that started before this instant; UTC where it has no zone.
         destination: dlt's name of a destination; its credentials come from dlt's configuration.
         wait: Seconds to wait for another load, or for a process that holds the file.
         say: Takes lines that tell a person what is going on.
@@ -63,10 +62,11 @@ def load(
 
     Raises:
         GesError: Configuration, credentials, or an API that does not answer; nothing changed.
-        HistoryError: The database cannot be used; nothing changed.
+        HistoryError: The database cannot be used; what was listed is kept for the next load.
     """
     started = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(readable_errors())
         stack.enter_context(dlt_settings(isolated=isolated))
         stack.enter_context(for_owner_only())
         watch = Watch()
@@ -82,41 +82,60 @@ def _run(
 ) -> LoadOutcome:
     with place.opened(progress) as (pipeline, client):
         before = watch.count(client)
-        load_ids = _finish_pending(place, pipeline, client)
-        place.restore(pipeline, client)
+        load_ids, settled = _finish_pending(place, pipeline, client)
         watch.remember_graphs(pipeline, client)
     pipeline = place.pipeline(progress)
-    with _readable_errors():
-        pipeline.extract(source)
-    with place.opened(progress) as (pipeline, client):
+    pipeline.extract(source)
+    note = "What was listed is kept, and the next load takes it up. "
+    with place.opened(progress, note) as (pipeline, client):
         load_ids += _load_package(pipeline)
         watch.record_unchanged(client)
-        settled = settle_with(pipeline, client)
+        settled += settle_with(pipeline, client)
         return watch.outcome(client, before, load_ids, settled)
 
 
 def _finish_pending(
     place: Workplace, pipeline: dlt.Pipeline, client: SqlClientBase[Any]
-) -> list[str]:
-    """Load what a killed run had extracted; then mark what its evidence shows."""
+) -> tuple[list[str], Settled]:
+    """Load what a killed run had extracted, and mark what its evidence shows."""
+    lineage = Lineage(place.folder, client)
     load_ids: list[str] = []
     if pipeline.has_pending_data:
-        place.say("Finishing the load that was interrupted.")
-        known = place.is_base_of_pending(pipeline, client)
-        load_ids = _load_package(pipeline)
-        if not known:
-            place.forget_cursors(client)
-    settle_with(pipeline, client)
-    return load_ids
+        fitness = lineage.fitness_of_pending(pipeline)
+        if fitness == "foreign":
+            place.say("The package of an interrupted load is for another database: it is dropped.")
+            pipeline.drop()
+        else:
+            place.say("Finishing the load that was interrupted.")
+            if fitness == "older":
+                place.say("The database is older than that load: all graphs are listed again.")
+                lineage.expect_cursors_ahead()
+            load_ids = _load_or_give_up(place, pipeline)
+    lineage.restore(pipeline)
+    return load_ids, settle_with(pipeline, client)
+
+
+def _load_or_give_up(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
+    """Load a package that was left; one that can never be loaded must not block those to come."""
+    try:
+        return _load_package(pipeline)
+    except PipelineStepFailed as failed:
+        if not is_lasting(failed, embedded=place.destination == "duckdb"):
+            raise
+        place.say(
+            f"The interrupted load cannot be finished: {reason_of(failed)} Its package is dropped, "
+            "and what it held is listed again."
+        )
+        pipeline.drop()
+        return []
 
 
 def _load_package(pipeline: dlt.Pipeline) -> list[str]:
-    """Normalize and load what is pending; a package that can never load is given up, and says why."""
+    """Normalize and load what is pending."""
     if not pipeline.has_pending_data:
         return []
-    with _readable_errors():
-        pipeline.normalize()
-        loaded = pipeline.load(raise_on_failed_jobs=True)
+    pipeline.normalize()
+    loaded = pipeline.load(raise_on_failed_jobs=True)
     return list(loaded.loads_ids) if loaded else []
 
 
@@ -128,12 +147,10 @@ def _source(
     until: datetime | None,
     settings: dict[str, Any],
 ) -> DltSource:
+    since, until = _in_utc(since), _in_utc(until)
     if since and until and since >= until:
-        raise SettingsError("--since must be before --until.")
-    try:
-        source = ges_backups(full=full, observer=watch, **settings)
-    except ConfigFieldMissingException as error:
-        raise SettingsError(_missing(error)) from error
+        raise SettingsError("The start of the window, since, must be before its end, until.")
+    source = ges_backups(full=full, observer=watch, **settings)
     if since or until:
         window = dlt.sources.incremental(
             "start_timestamp",
@@ -145,32 +162,10 @@ def _source(
     return source
 
 
+def _in_utc(instant: datetime | None) -> datetime | None:
+    return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant
+
+
 def _stamp(instant: datetime) -> int:
     """Milliseconds since 1970, the unit of the cursor."""
     return int(instant.timestamp() * 1000)
-
-
-def _missing(error: ConfigFieldMissingException) -> str:
-    names = [f"SOURCES__GES_BACKUPS__{field.upper()}" for field in error.traces]
-    return (
-        f"{' and '.join(names)} missing: set it in the environment, or in [sources.ges_backups] of "
-        ".dlt/config.toml. `ges-backups demo` shows everything without an account."
-    )
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """Take the error that says what happened out of the layers that dlt wraps around it."""
-    try:
-        yield
-    except PipelineStepFailed as failed:
-        cause: BaseException | None = failed
-        while cause is not None:
-            if isinstance(cause, GesError | HistoryError | KeyboardInterrupt):
-                raise cause from failed
-            cause = cause.__cause__ or cause.__context__
-        reason = str(failed.exception).strip().splitlines()[0] if failed.exception else ""
-        raise DatabaseError(
-            f"dlt could not {failed.step} the package: {reason} "
-            "The package is kept; the next load takes it up again."
-        ) from failed

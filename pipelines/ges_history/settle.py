@@ -20,6 +20,9 @@ class Settled:
     deleted: int = 0
     returned: int = 0
 
+    def __add__(self, other: "Settled") -> "Settled":
+        return Settled(self.deleted + other.deleted, self.returned + other.returned)
+
 
 def settle(pipeline: dlt.Pipeline) -> Settled:
     """Bring the database in line with the last load; safe to repeat, and after a kill as well.
@@ -135,6 +138,8 @@ def _count(client: SqlClientBase[Any], of: str) -> int:
 
 def _describe(pipeline: dlt.Pipeline, client: SqlClientBase[Any], present: set[str]) -> None:
     """The schema's descriptions as comments in the database, once for each version of the schema."""
+    if not pipeline.default_schema_name:
+        return
     version = pipeline.default_schema.version_hash
     if pipeline.state["_local"].get("described") == version:
         return

@@ -1,9 +1,9 @@
 """Where a load works: its lock, its dlt folder beside the database, and the database's own lock."""
 
 import fcntl
-import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,21 +15,27 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.common.exceptions import DltException
+from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.destinations.sql_client import SqlClientBase
 
-from ges_history.errors import DatabaseError, LoadInProgress
-from ges_history.layout import check_layout
+from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
+from ges_history.layout import check_layout, database_name
+from ges_history.lineage import PIPELINE_NAME
 
-PIPELINE_NAME = "ges_backups"
 DATASET = "ges"
 POLL_SECONDS = 0.25
+KEPT_PACKAGES = 3
 
 Say = Callable[[str], None]
 Progress = Any  # one of dlt's collectors, or the name of one
 
 DLT_SETTINGS: dict[str, Any] = {
-    "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL"},
+    "runtime": {
+        "dlthub_telemetry": False,
+        "log_level": "CRITICAL",
+        "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
+    },
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,
@@ -51,10 +57,18 @@ def dlt_settings(*, isolated: bool = False) -> Iterator[None]:
     provider = CustomLoaderDocProvider("ges_history", lambda: DLT_SETTINGS, supports_secrets=False)
     others = [known for known in before.providers if known.name != provider.name]
     context.providers = ConfigProvidersContainer([*([] if isolated else others), provider])
+    _start_runtime(context)
     try:
         yield
     finally:
         context.providers = before
+        _start_runtime(context)
+
+
+def _start_runtime(context: PluggableRunContext) -> None:
+    """Let log level and telemetry follow the settings: dlt started both when it was imported."""
+    stop_telemetry()
+    context.initialize_runtime()
 
 
 @contextmanager
@@ -82,9 +96,9 @@ class Workplace:
         self.destination = destination
         self.wait = wait
         self.say = say
-        self.folder = database.parent / f".{database.name}.dlt"
-        if destination != "duckdb":
-            self.folder = database.parent / f".{PIPELINE_NAME}.{destination}.dlt"
+        self._file = _real_path(database)  # one folder and one lock, whatever links lead here
+        name = self._file.name if destination == "duckdb" else f"{PIPELINE_NAME}.{destination}"
+        self.folder = self._file.parent / f".{name}.dlt"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,14 +108,9 @@ class Workplace:
             LoadInProgress: Another load went on for longer than `wait`.
             DatabaseError: The folder cannot be made or written.
         """
-        if self.database.is_dir():
-            raise DatabaseError(f"{self.database} is a folder: give a file with --database.")
-        if not self.database.absolute().parent.is_dir():
-            raise DatabaseError(
-                f"The folder {self.database.parent} does not exist: make it, or give another --database."
-            )
+        self._check_path()
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             lock = (self.folder / "lock").open("a+")
         except OSError as error:
             raise DatabaseError(
@@ -109,8 +118,33 @@ class Workplace:
                 "packages there, beside the database."
             ) from error
         with lock:
-            self._wait_for(lambda: self._try_lock(lock))
+            self._wait_for(lambda: self._try_lock(lock), LoadInProgress)
+            self._sweep()
             yield
+
+    def _check_path(self) -> None:
+        if self._file.is_dir():
+            raise DatabaseError(f"{self.database} is a folder: give a file with --database.")
+        if not self._file.parent.is_dir():
+            raise DatabaseError(
+                f"The folder {self.database.parent} does not exist: make it, or give another --database."
+            )
+        if self._file.name == ":memory:":
+            raise DatabaseError("A database in memory keeps no history: give a file.")
+        if bad := [sign for sign in "%\\" if sign in str(self._file)]:
+            raise DatabaseError(
+                f"{self._file} holds the sign {bad[0]}, which dlt or DuckDB cannot have in a path: "
+                "give another --database."
+            )
+
+    def _sweep(self) -> None:
+        """Remove what killed and failed runs left unfinished, and all but the last loaded packages."""
+        working = self.folder / PIPELINE_NAME
+        kept = {"extracted", ".version"}
+        unfinished = [path for path in _inside(working / "normalize") if path.name not in kept]
+        loaded = sorted(_inside(working / "load" / "loaded"))[:-KEPT_PACKAGES]
+        for path in (*unfinished, *_inside(working / "load" / "new"), *loaded):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _try_lock(self, lock: IO[str]) -> str | None:
         """Take the lock file; what is in the way, or None."""
@@ -125,44 +159,70 @@ class Workplace:
         lock.flush()
         return None
 
-    def _wait_for(self, take: Callable[[], str | None]) -> None:
+    def _wait_for(
+        self, take: Callable[[], str | None], over: type[HistoryError], note: str = ""
+    ) -> None:
         """Try until it is taken or the time is over; says at once what is in the way."""
         deadline = time.monotonic() + self.wait
         told = False
         while (obstacle := take()) is not None:
             if time.monotonic() >= deadline:
-                raise LoadInProgress(
-                    f"{obstacle}. Try again when it has ended, or wait longer with --wait SECONDS."
+                raise over(
+                    f"{obstacle}. {note}Try again when it has ended, or wait longer with "
+                    "--wait SECONDS."
                 )
             if not told:
                 self.say(f"{obstacle}; waiting up to {self.wait:g} s.")
                 told = True
             time.sleep(POLL_SECONDS)
 
-    def pipeline(self, progress: Progress | None = None) -> dlt.Pipeline:
-        """The dlt pipeline, its folder beside the database."""
+    def pipeline(
+        self, progress: Progress | None = None, catalog: str | None = None
+    ) -> dlt.Pipeline:
+        """The dlt pipeline, its folder beside the database; a broken folder is made anew.
+
+        Args:
+            progress: dlt's progress collector.
+            catalog: What DuckDB calls the open database.
+        """
+        try:
+            return self._pipeline(progress, catalog)
+        except (ValueError, KeyError, DltException) as error:
+            if not (self.folder / PIPELINE_NAME / "state.json").exists():
+                raise
+            self.say(f"The packages in {self.folder} are broken ({error}): they are dropped.")
+            shutil.rmtree(self.folder / PIPELINE_NAME)
+            return self._pipeline(progress, catalog)
+
+    def _pipeline(self, progress: Progress | None, catalog: str | None) -> dlt.Pipeline:
         target: Any = self.destination
         if self.destination == "duckdb":
-            target = dlt.destinations.duckdb(str(self.database.absolute()))
+            from ges_history.destination import HistoryDuckDb  # noqa: PLC0415
+
+            target = HistoryDuckDb(str(self._file), catalog)
         return dlt.pipeline(
             PIPELINE_NAME,
             destination=target,
             dataset_name=DATASET,
-            pipelines_dir=str(self.folder.absolute()),
+            pipelines_dir=str(self.folder),
             progress=progress,  # type: ignore[arg-type]  # None is fine
         )
 
     @contextmanager
     def opened(
-        self, progress: Progress | None = None
+        self, progress: Progress | None = None, note: str = ""
     ) -> Iterator[tuple[dlt.Pipeline, SqlClientBase[Any]]]:
         """The pipeline and its database, held open so that no other process takes it meanwhile.
+
+        Args:
+            progress: dlt's progress collector.
+            note: A sentence for the error, where another process holds the database.
 
         Raises:
             DatabaseError: Another process held it for longer than `wait`, or it is no history.
         """
-        pipeline = self.pipeline(progress)
         if self.destination != "duckdb":
+            pipeline = self.pipeline(progress)
             with pipeline.sql_client() as client:
                 yield pipeline, client
             return
@@ -172,75 +232,42 @@ class Workplace:
 
         def take() -> str | None:
             try:
-                held.append(duckdb.connect(str(self.database.absolute())))
-            except duckdb.IOException as error:
-                return self._obstacle(str(error))
+                held.append(duckdb.connect(str(self._file)))
             except duckdb.Error as error:
-                raise DatabaseError(f"{self.database} cannot be opened: {error}") from error
+                return self._obstacle(str(error))
             return None
 
-        self._wait_for(take)
+        self._wait_for(take, DatabaseError, note)
         with held[0] as connection:
             check_layout(connection)
+            pipeline = self.pipeline(progress, database_name(connection))
             with pipeline.sql_client() as client:
                 yield pipeline, client
 
     def _obstacle(self, message: str) -> str:
         """What holds the file; raises where waiting does not help."""
-        if "Conflicting lock" not in message and "Could not set lock" not in message:
-            if "not a valid DuckDB database" in message:
-                raise DatabaseError(
-                    f"{self.database} is not a DuckDB database: give another --database."
-                )
-            raise DatabaseError(f"{self.database} cannot be opened: {message.splitlines()[0]}")
-        holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
-        who = f"{Path(holder[1]).name}, process {holder[2]}," if holder else "another process"
-        return f"The database {self.database} is held by {who} which must close it first"
-
-    def restore(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> None:
-        """Make dlt's folder agree with the database, which is right: it may have been replaced.
-
-        State travels with its data, so a moved, copied or restored database brings its own.
-        """
-        stored = stored_state_hash(client)
-        local = None if pipeline.first_run else pipeline.state.get("_version_hash")
-        if stored != local:
-            pipeline.drop().sync_destination()
-        self._write_base(stored)
-
-    def is_base_of_pending(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> bool:
-        """Whether the pending package was made on top of what the database holds now."""
-        stored = stored_state_hash(client)
-        try:
-            base = json.loads((self.folder / "base.json").read_text())["state"]
-        except (OSError, ValueError, KeyError):
-            return False
-        return stored in (base, pipeline.state.get("_version_hash"))
-
-    def _write_base(self, stored: str | None) -> None:
-        path = self.folder / "base.json"
-        text = json.dumps({"state": stored})
-        if not path.exists() or path.read_text() != text:
-            path.with_suffix(".new").write_text(text)
-            path.with_suffix(".new").replace(path)
-
-    def forget_cursors(self, client: SqlClientBase[Any]) -> None:
-        """Drop dlt's state of another database's package: everything is listed again."""
-        self.say("The database was replaced since: all graphs are listed from the start.")
-        table = client.make_qualified_table_name("_dlt_pipeline_state")
-        client.execute_sql(f"DELETE FROM {table}")  # noqa: S608
+        first_line = message.strip().splitlines()[0]
+        if "Conflicting lock" in message or "Could not set lock" in message:
+            holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+            who = f"{Path(holder[1]).name}, process {holder[2]}," if holder else "another process"
+            return f"The database {self.database} is held by {who} which must close it first"
+        if "Unique file handle conflict" in message or "different configuration" in message:
+            raise DatabaseError(
+                f"The database {self.database} is open in this process: close that connection first."
+            )
+        if "not a valid DuckDB database" in message:
+            raise DatabaseError(
+                f"{self.database} is not a DuckDB database: give another --database."
+            )
+        raise DatabaseError(f"{self.database} cannot be opened: {first_line}")
 
 
-def stored_state_hash(client: SqlClientBase[Any]) -> str | None:
-    """The hash of the newest state in the destination, None where there is none."""
-    state = client.make_qualified_table_name("_dlt_pipeline_state")
-    loads = client.make_qualified_table_name("_dlt_loads")
+def _real_path(path: Path) -> Path:
     try:
-        rows = client.execute_sql(
-            f"SELECT s.version_hash FROM {state} s JOIN {loads} l ON l.load_id = s._dlt_load_id"  # noqa: S608
-            " WHERE s.pipeline_name = %s AND l.status = 0 ORDER BY l.load_id DESC LIMIT 1",
-            PIPELINE_NAME,
-        )
-    except DatabaseUndefinedRelation:
-        return None
-    return str(rows[0][0]) if rows else None
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise DatabaseError(f"The path {path} leads nowhere: {error}") from error
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
