@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dlt.common.exceptions import TerminalException
 
 from ges_backups.errors import GesError
+
+DEFAULT_PAUSE_SECONDS = 0.2
+MAX_INTERVAL_SECONDS = 5.0
 
 
 class Cancelled(GesError, TerminalException):
@@ -18,8 +20,8 @@ class Cancelled(GesError, TerminalException):
 class Pace:
     """Lets requests go, at most `concurrency` at once and no faster than the server was seen to take.
 
-    Without a 429 there is no rate. The first 429 sets one from what was accepted lately; from
-    then on the rate creeps up with each accepted request and steps down with each 429.
+    Without a 429 there is no rate. Each 429 sets it to what was taken since the one before; from
+    then on it creeps up with each request that is taken.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -28,7 +30,9 @@ class Pace:
         self._cancelled = threading.Event()
         self._interval = 0.0
         self._next_at = 0.0
-        self._accepted: deque[float] = deque(maxlen=512)
+        self._paused_until = 0.0
+        self._since = time.monotonic()
+        self._taken = 0
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -50,26 +54,25 @@ class Pace:
     def accepted(self) -> None:
         """A request was taken: the rate may creep up."""
         with self._lock:
-            self._accepted.append(time.monotonic())
-            self._interval *= 0.998
+            self._taken += 1
+            self._interval *= 0.9995
 
     def throttled(self, retry_after: float | None) -> None:
-        """A request was throttled: pause as long as asked, then go slower."""
+        """A request was throttled: pause as long as asked, then keep to what was taken lately.
+
+        What a server took between two throttlings, the pause included, is what it lets through on
+        average, however large the burst that it allows at first.
+        """
         with self._lock:
             now = time.monotonic()
-            pause = min(retry_after if retry_after is not None else 0.2, 60.0)
-            if self._next_at > now + pause / 2 and self._interval:
-                return  # answers to requests sent before the pause began
-            self._interval = self._slower(now)
-            self._next_at = max(self._next_at, now + pause)
-
-    def _slower(self, now: float) -> float:
-        lately = [at for at in self._accepted if at > now - 2.0]
-        if self._interval:
-            return min(self._interval * 1.15, 5.0)
-        if len(lately) < 2:
-            return 0.2
-        return max((now - lately[0]) / len(lately), 0.001)
+            if now < self._paused_until:
+                return  # an answer to a request that was sent before the pause began
+            lately = (now - self._since) / max(self._taken, 1)
+            self._interval = min(max(lately * 1.03, 0.001), MAX_INTERVAL_SECONDS)
+            self._since, self._taken = now, 0
+            pause = min(DEFAULT_PAUSE_SECONDS if retry_after is None else retry_after, 60.0)
+            self._paused_until = now + pause
+            self._next_at = max(self._next_at, self._paused_until)
 
     def cancel(self) -> None:
         """End all waiting, now and later."""
