@@ -6,6 +6,11 @@ copied into staging twice: dlt repeats a copy that was committed but not yet not
 process was killed, and its merge does not expect an id twice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dlt
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
@@ -14,6 +19,9 @@ from dlt.destinations import duckdb as dlt_duckdb
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from dlt.destinations.sql_client import SqlClientBase
+
+from ges_history.settle import is_duckdb
 
 
 class HistoryDuckDb(dlt_duckdb):
@@ -94,3 +102,19 @@ class _CopyJob(DuckDbCopyJob):
                     f"DELETE FROM {table} WHERE ({names}) IN (SELECT ({names}) FROM {rows})"  # noqa: S608
                 )
             client.execute_sql(f"INSERT INTO {table} BY NAME SELECT * FROM {rows}")  # noqa: S608
+
+
+@contextmanager
+def bounded_memory(pipeline: dlt.Pipeline, client: SqlClientBase[Any], rows: int) -> Iterator[None]:
+    """Keep DuckDB to the memory that merging so many rows needs; it would take what is free.
+
+    Measured: 100,000 backups merge in 110 MB and fail in 95; 1,000,000 in 175, and fail in 150.
+    """
+    if not is_duckdb(pipeline) or not rows:
+        yield
+        return
+    client.execute_sql(f"SET memory_limit = '{110 + 75 * rows // 1_000_000} MB'")
+    try:
+        yield
+    finally:
+        client.execute_sql("RESET memory_limit")

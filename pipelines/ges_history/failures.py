@@ -66,6 +66,11 @@ def is_lasting(error: BaseException, *, embedded: bool) -> bool:
     return embedded or any(isinstance(cause, TerminalException) for cause in _causes(error))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the database ran out of the memory that it was given."""
+    return any("Out of Memory" in str(cause) for cause in _causes(error))
+
+
 def reason_of(error: BaseException) -> str:
     """Why it happened, in one line: the innermost cause that the database or the machine raised."""
     inner = [

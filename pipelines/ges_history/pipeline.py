@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ges_backups import ges_backups
 from ges_backups.errors import SettingsError
-from ges_history.failures import is_lasting, readable_errors, reason_of
+from ges_history.destination import bounded_memory
+from ges_history.failures import is_lasting, is_out_of_memory, readable_errors, reason_of
 from ges_history.lineage import Lineage
 from ges_history.outcome import LoadOutcome, Watch
 from ges_history.settle import Settled, settle_with
@@ -88,7 +90,7 @@ def _run(
     pipeline.extract(source)
     note = "What was listed is kept, and the next load takes it up. "
     with place.opened(progress, note) as (pipeline, client):
-        load_ids += _load_package(pipeline)
+        load_ids += _load_package(pipeline, client)
         watch.record_unchanged(client)
         settled += settle_with(pipeline, client)
         return watch.outcome(client, before, load_ids, settled)
@@ -110,15 +112,17 @@ def _finish_pending(
             if fitness == "older":
                 place.say("The database is older than that load: all graphs are listed again.")
                 lineage.expect_cursors_ahead()
-            load_ids = _load_or_give_up(place, pipeline)
+            load_ids = _load_or_give_up(place, pipeline, client)
     lineage.restore(pipeline)
     return load_ids, settle_with(pipeline, client)
 
 
-def _load_or_give_up(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
+def _load_or_give_up(
+    place: Workplace, pipeline: dlt.Pipeline, client: SqlClientBase[Any]
+) -> list[str]:
     """Load a package that was left; one that can never be loaded must not block those to come."""
     try:
-        return _load_package(pipeline)
+        return _load_package(pipeline, client)
     except PipelineStepFailed as failed:
         if not is_lasting(failed, embedded=place.destination == "duckdb"):
             raise
@@ -130,12 +134,20 @@ def _load_or_give_up(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
         return []
 
 
-def _load_package(pipeline: dlt.Pipeline) -> list[str]:
-    """Normalize and load what is pending."""
+def _load_package(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> list[str]:
+    """Normalize and load what is pending, in as much memory as its rows should need."""
     if not pipeline.has_pending_data:
         return []
-    pipeline.normalize()
-    loaded = pipeline.load(raise_on_failed_jobs=True)
+    normalized = pipeline.normalize()
+    pa.default_memory_pool().release_unused()  # DuckDB takes its memory from elsewhere
+    rows = sum(normalized.row_counts.values()) if normalized else 0
+    try:
+        with bounded_memory(pipeline, client, rows):
+            loaded = pipeline.load(raise_on_failed_jobs=True)
+    except PipelineStepFailed as failed:
+        if not is_out_of_memory(failed):
+            raise
+        loaded = pipeline.load(raise_on_failed_jobs=True)
     return list(loaded.loads_ids) if loaded else []
 
 
