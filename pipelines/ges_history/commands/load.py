@@ -91,7 +91,7 @@ class _NoPandas(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: object = None,
+        path: object = None,  # noqa: ARG002
         target: object = None,  # noqa: ARG002
     ) -> None:
         """Refuse pandas, know nothing of the rest."""
