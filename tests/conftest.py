@@ -20,15 +20,6 @@ settings.register_profile(
 settings.load_profile("default")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long random runs are for `make soak` only, which asks for them by their marker."""
-    if "soak" in str(config.option.markexpr):
-        return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    items[:] = [item for item in items if item not in soak]
-    config.hook.pytest_deselected(items=soak)
-
-
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own project must not be asked by a test."""

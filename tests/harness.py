@@ -1,5 +1,6 @@
 """What the tests of loading share: a fleet behind HTTP, a warehouse, and what must be in it."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
+from hypothesis import settings
 
 from ges_backups.records import BOOLEAN_FIELDS, NUMBER_FIELDS, TEXT_FIELDS
 from ges_emulator import Emulator, Fleet, Graph
@@ -21,6 +23,11 @@ FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Row = dict[str, Any]
+
+
+def examples(count: int) -> settings:
+    """So many examples of hypothesis; the environment's `GES_SOAK` multiplies them."""
+    return settings(max_examples=count * int(os.environ.get("GES_SOAK", "1")))
 
 
 def fill(graph: Graph, count: int, first: int = 0) -> None:

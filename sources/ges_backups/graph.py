@@ -198,7 +198,7 @@ class GraphReader:
             return replace(
                 self._result("incremental", listed.count, rows=rows),
                 rejected=_news(rejected, self._cursor),
-                cursor=self._cursor or Cursor(),
+                cursor=_forget_answer(self._cursor),
                 restarts=listed.restarts,
             )
         starts = {} if one_page else _starts(rows)
@@ -221,7 +221,7 @@ class GraphReader:
 
     def _failed(self, outcome: Outcome, error: AnswerError) -> GraphListing:
         rows, rejected = self._collect() if self._pages else (None, [])
-        known = self._cursor or Cursor()
+        known = _forget_answer(self._cursor)
         return replace(
             self._result(outcome, self._pages[-1].count if self._pages else None, rows=rows),
             error=error,
@@ -327,6 +327,11 @@ def _unfinished(rows: pa.Table) -> set[str]:
 def _news(rejected: Iterable[Rejected], cursor: Cursor | None) -> list[Rejected]:
     reported = set(cursor.rejected) if cursor else set()
     return [record for record in rejected if record.record_hash not in reported]
+
+
+def _forget_answer(cursor: Cursor | None) -> Cursor:
+    """The cursor after rows were loaded beside it: the last answer no longer says what is stored."""
+    return replace(cursor or Cursor(), digest=None)
 
 
 def _with_reported(cursor: Cursor, rejected: list[Rejected], *, keep: bool) -> Cursor:

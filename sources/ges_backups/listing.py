@@ -10,6 +10,7 @@ that the API answered; if not, the listing is read again, a bounded number of ti
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+from math import inf
 from typing import Any, Generic, Literal, TypeVar
 
 from ges_backups.errors import UnsettledListing
@@ -20,6 +21,7 @@ Order = Literal["old_to_new", "new_to_old"]
 MAX_RESTARTS = 5
 MAX_IDLE_PAGES = 12
 MAX_SINGLE_READS = 16
+MAX_GROWTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,10 @@ class Cursor:
 
 @dataclass
 class Chain(Generic[R]):
-    """The rows read so far, in the order of the list, without a gap."""
+    """The rows read so far, in the order of the list, without a gap; `most` bounds how many."""
 
     start: int = 0
+    most: float = inf
     keys: list[str] = field(default_factory=list)
     rank: dict[str, int] = field(default_factory=dict)
     last: Page[R] | None = None
@@ -108,6 +111,8 @@ class Chain(Generic[R]):
                 key = f"{key}\0{len(self.keys)}"  # noqa: PLW2901
             self.rank[key] = len(self.keys)
             self.keys.append(key)
+        if len(self.keys) > self.most:
+            raise _Broken("the list grows faster than it can be read")
 
     def put_before(self, keys: list[str]) -> None:
         """Add rows in front of the chain."""
@@ -158,11 +163,12 @@ def read_complete(
     Raises:
         UnsettledListing: Each of the tries broke or did not add up.
     """
-    problem = ""
+    problem, most = "", 0
     for restarts in range(MAX_RESTARTS + 1):
         try:
             page = first if first is not None and restarts == 0 else fetch(0, limit)
-            chain = Chain[R]()
+            most = most or page.count + MAX_GROWTH
+            chain = Chain[R](most=most)
             chain.append(page.keys, keep_repeats=restarts == MAX_RESTARTS)
             chain.last = page
             _read_ahead(fetch_many, chain, limit)
@@ -281,7 +287,7 @@ def _read_tail(fetch: Fetch[R], cursor: Cursor, limit: int) -> Listed | None:
     page = fetch(start, limit)
     if page.count < cursor.count or page.keys[:1] != [expected[start]]:
         return None
-    chain = Chain[R](start=start, last=page)
+    chain = Chain[R](start=start, most=page.count - start + MAX_GROWTH, last=page)
     chain.append(page.keys)
     _read_on(fetch, chain, limit)
     listed = _finish(fetch, chain, expected)
@@ -299,9 +305,12 @@ def _read_head(fetch: Fetch[R], cursor: Cursor, limit: int, first: Page[R] | Non
     chain.append(page.keys)
     while chain.end <= new:
         following = chain.last = fetch(chain.end - 1, limit)
-        if following.keys[:1] != chain.keys[-1:] or len(following.keys) < 2:
+        if following.keys[:1] != chain.keys[-1:]:
             return None
-        chain.append(following.keys[1:])
+        fresh = following.keys[1:] or _step_singly(fetch, following, limit)
+        if not fresh:
+            return None
+        chain.append(fresh)
     listed = _finish(fetch, chain, expected)
     return listed if listed and listed.count == page.count else None
 

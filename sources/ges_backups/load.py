@@ -195,7 +195,7 @@ class GraphLoad:
             pending.listed.append({**row, "id": None})
 
     def _may_be_gone(self, listing: GraphListing, ids: set[str]) -> bool:
-        """Whether the warehouse may hold a backup that is not listed: of before, or seen and deleted since."""
+        """Whether the warehouse may hold backups that are not listed: older ones, or some just deleted."""
         if self._observer is None or self._observer.knows(self._project_id, listing.graph_id):
             return True
         return listing.rows is not None and not ids.issuperset(
