@@ -25,7 +25,8 @@ def parse_backups(body: bytes, path: str, offset: int, graph_id: str) -> Page[Ro
     """
 
     def convert(rows: list[Any]) -> tuple[list[str], Rows] | None:
-        fast = fast_rows(rows, graph_id) if b"\\u0000" not in body else None
+        has_nul = b"\\" in body and b"\\u0000" in body  # looking for one byte is 10 times faster
+        fast = None if has_nul else fast_rows(rows, graph_id)
         if fast is None:
             return None
         return fast.batch.column(0).to_pylist(), fast

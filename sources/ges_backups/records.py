@@ -116,12 +116,16 @@ def fast_rows(rows: list[Any], graph_id: str) -> Rows | None:
     """Rows that are regular throughout, or None where any of them needs a closer look."""
     arrays: list[pa.Array] = []
     try:
-        for row in rows:
-            if not KNOWN_FIELDS.issuperset(row):
-                return None
+        columns = _columns_of(rows)
+        if columns is None:
+            return None
         for name, arrow_type, types in _FAST_TYPES:
-            values = [row.get(name) for row in rows]
-            if not types.issuperset(map(type, values)) or not _regular(name, values, graph_id):
+            values = columns.get(name)
+            if values is None:
+                values = [None] * len(rows)
+            if arrow_type != pa.string() and not types.issuperset(map(type, values)):
+                return None  # pa.array would take 1.0 and True for whole numbers; text it checks itself
+            if not _regular(name, values, graph_id):
                 return None
             arrays.append(pa.array(values, type=arrow_type))
     except (TypeError, AttributeError, OverflowError, UnicodeEncodeError, pa.ArrowException):
@@ -130,7 +134,19 @@ def fast_rows(rows: list[Any], graph_id: str) -> Rows | None:
     return Rows(pa.RecordBatch.from_arrays(arrays, schema=BATCH_SCHEMA), range(len(rows)))
 
 
-def _regular(name: str, values: list[Any], graph_id: str) -> bool:
+def _columns_of(rows: list[Any]) -> dict[str, Sequence[Any]] | None:
+    """The values of each field; None where a row has a field that is not known."""
+    names = list(rows[0]) if rows else []
+    if all(list(row) == names for row in rows):
+        if not KNOWN_FIELDS.issuperset(names):
+            return None
+        return dict(zip(names, zip(*map(dict.values, rows), strict=True), strict=bool(rows)))
+    if not all(KNOWN_FIELDS.issuperset(row) for row in rows):
+        return None
+    return {name: [row.get(name) for row in rows] for name in KNOWN_FIELDS}
+
+
+def _regular(name: str, values: Sequence[Any], graph_id: str) -> bool:
     if not values:
         return True
     match name:
