@@ -113,6 +113,11 @@ class Warehouse:
         return {row["graph_id"]: row for row in self.rows("listings")}
 
     @property
+    def last_outcomes(self) -> dict[str, str]:
+        """What became of each graph, by its id."""
+        return {key: row["outcome"] for key, row in self.listings.items()}
+
+    @property
     def rejected(self) -> list[Row]:
         """The rejected records."""
         return self.rows("rejected_backups")

@@ -72,6 +72,7 @@ class Ledger:
     def _take_backups(self, rows: list[Row]) -> None:
         ids = [row["id"] for row in rows]
         assert len(ids) == len(set(ids)), "the same id twice would break the merge"
+        self.backups = dict(self.backups)
         for row in rows:
             mark = self.backups.get(row["id"], {}).get("deleted_at")
             self.backups[row["id"]] = {**row, "deleted_at": mark}
@@ -88,9 +89,9 @@ class Ledger:
         seen = {(row["graph_id"], row["id"]) for row in rows}
         for key, row in self.backups.items():
             if (row["graph_id"], key) in seen:
-                row["deleted_at"] = None
+                self.backups[key] = {**row, "deleted_at": None}
             elif row["graph_id"] in complete and row["deleted_at"] is None:
-                row["deleted_at"] = complete[row["graph_id"]]
+                self.backups[key] = {**row, "deleted_at": complete[row["graph_id"]]}
 
     @property
     def listed(self) -> set[str]:
@@ -101,6 +102,11 @@ class Ledger:
     def deleted(self) -> set[str]:
         """Ids of backups that are marked as deleted."""
         return self.backups.keys() - self.listed
+
+    @property
+    def last_outcomes(self) -> dict[str, str]:
+        """What became of each graph that the last load asked for, by its id."""
+        return {listing.graph_id: listing.outcome for listing in self.outcomes}
 
     @property
     def restarts(self) -> int:
