@@ -23,6 +23,7 @@ _TIME = alt.Scale(type="utc")
 _DAYS = alt.Axis(
     tickCount=5,
     labelOverlap=True,
+    labelSeparation=10,
     labelExpr="utcdate(datum.value) > 1 ? utcFormat(datum.value, '%-d %b')"
     " : utcmonth(datum.value) > 0 ? utcFormat(datum.value, '%b') : utcFormat(datum.value, '%Y')",
 )
