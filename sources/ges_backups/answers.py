@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-import simplejson
-from simplejson.raw_json import RawJSON
 
 from ges_backups.errors import TransientError
 from ges_backups.listing import Page
-from ges_backups.records import Rows, checked_rows, fast_rows, row_keys
+from ges_backups.records import Rows, checked_rows, fast_rows, load_exact, row_keys
 
 R = TypeVar("R")
 
@@ -62,8 +60,11 @@ def _parse(
     except orjson.JSONDecodeError:
         converted = None
     if converted is None:
-        count, rows = _shape(_load_exact(body, path), path, offset, count_key, list_key)
-        converted = convert_exact(rows)
+        try:
+            count, rows = _shape(_load_exact(body, path), path, offset, count_key, list_key)
+            converted = convert_exact(rows)
+        except RecursionError:
+            raise TransientError("the answer is nested too deeply", path=path, status=200) from None
     keys, payload = converted
     digest = hashlib.blake2b(body, digest_size=12, salt=str(offset).encode()[-16:]).hexdigest()
     return Page(offset, count, keys, payload, digest)
@@ -72,15 +73,9 @@ def _parse(
 def _load_exact(body: bytes, path: str) -> Any:
     """The slower reading that keeps every digit and admits lone surrogates, to be judged by record."""
     try:
-        return simplejson.loads(body.decode(), parse_float=RawJSON, parse_constant=_no_number)
-    except RecursionError:
-        raise TransientError("the answer is nested too deeply", path=path, status=200) from None
+        return load_exact(body.decode())
     except ValueError:
         raise TransientError("the answer is cut or no JSON", path=path, status=200) from None
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _shape(

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import simplejson
-from simplejson.raw_json import RawJSON
 
 from ges_backups.records import (
     BATCH_SCHEMA,
@@ -21,6 +20,7 @@ from ges_backups.records import (
     MAX_BIGINT,
     NUMBER_FIELDS,
     TEXT_FIELDS,
+    load_exact,
 )
 
 OTHER_FIELDS = "other_fields"
@@ -112,17 +112,18 @@ def spread(
 ) -> dict[str, pa.Array]:
     """Columns out of the JSON objects of unknown fields; every value is found again in one of them."""
     types = dict(known_types)
+    most = MAX_UNKNOWN_COLUMNS + len(RESERVED.intersection(types))
     columns: dict[str, list[Any]] = {}
     owners: dict[str, str] = {}
     for row, text in enumerate(extra):
         if text is None:
             continue
         others: dict[str, Any] = {}
-        for field, value in simplejson.loads(text, parse_float=RawJSON).items():
+        for field, value in load_exact(text).items():
             if value is None:
                 continue
             column = _column_of(field, owners, normalize)
-            if column is None:
+            if column is None or (column not in types and len(types) >= most):
                 others[field] = value
                 continue
             kind, converted = _typed(value, types.get(column))
@@ -145,8 +146,6 @@ def _column_of(field: str, owners: dict[str, str], normalize: Callable[[str], st
     except ValueError:
         return None
     if not column or column in RESERVED or column.startswith("_dlt") or "__v_" in column:
-        return None
-    if column not in owners and len(owners) >= MAX_UNKNOWN_COLUMNS:
         return None
     return column if owners.setdefault(column, field) == field else None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import simplejson
+from simplejson.raw_json import RawJSON
 
 TEXT_FIELDS = {
     "id": "Backup ID.",
@@ -42,6 +43,10 @@ EXTRA = "_extra"
 #: 9999-12-31T23:59:59.999Z: the last instant that dates in Python and in every warehouse can hold.
 MAX_STAMP_MS = 253_402_300_799_999
 MAX_BIGINT = 2**63 - 1
+#: Of an unknown field: what is nested deeper is no one's data, and breaks JSON libraries.
+MAX_LEVELS = 100
+#: Python reads no whole number of more than 4,300 digits.
+MAX_DIGITS = 4000
 
 BATCH_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=name != "id") for name in TEXT_FIELDS]
@@ -94,6 +99,26 @@ class Rows:
     batch: pa.RecordBatch
     index: Sequence[int | None]
     rejected: dict[int, Rejected] = field(default_factory=dict)
+
+
+def load_exact(text: str) -> Any:
+    """JSON with every digit kept: fractions, and numbers too long for Python, as `RawJSON`.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is nested too deeply.
+    """
+    return simplejson.loads(
+        text, parse_float=RawJSON, parse_int=_exact_int, parse_constant=_no_number
+    )
+
+
+def _exact_int(digits: str) -> Any:
+    return int(digits) if len(digits) <= MAX_DIGITS else RawJSON(digits)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)
 
 
 def row_keys(rows: Iterable[Any]) -> list[str]:
@@ -232,10 +257,19 @@ def _known_fault(row: dict[str, Any]) -> str | None:
 
 def _unknown_fault(row: dict[str, Any]) -> str | None:
     for name, value in _extra(row).items():
+        if _is_deeper(value, MAX_LEVELS):
+            return f"the field {_shown(name)} is nested more than {MAX_LEVELS} levels deep"
         text = simplejson.dumps({name: value}, ensure_ascii=False)
         if fault := _text_fault(_ESCAPED_NUL.sub("\0", text)):
             return f"the field {_shown(name)} {fault}"
     return None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _text_fault(value: Any) -> str | None:
