@@ -45,15 +45,17 @@ clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 $(VENV)/.venv:
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed" * (sys.version_info < (3, 11)))'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	@touch $@
 
 $(VENV)/.base: $(VENV)/.venv pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@echo 'Setting up .venv (a minute)'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@echo 'Setting up .venv with what development needs (a minute or two)'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
 	@touch $@ $(VENV)/.base
