@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ges_backups.answers import parse_graphs
 from ges_backups.client import GesClient
+from ges_backups.errors import SourceDown, TransientError
 from ges_backups.graph import GraphListing, GraphReader, ListingOptions
 from ges_backups.listing import Cursor, Page, read_complete
 from ges_backups.records import Rejected, Rows, reject
@@ -43,7 +44,13 @@ def fetch_graphs(
     def fetch_many(offsets: Sequence[int], limit: int) -> Iterator[Page[list[Any]]]:
         return (fetch(offset, limit) for offset in offsets)
 
-    listed = read_complete(fetch, fetch_many, page_size, path)
+    try:
+        listed = read_complete(fetch, fetch_many, page_size, path)
+    except TransientError as error:
+        raise SourceDown(
+            f"The API does not answer at {client.endpoint}: {error}. Check the endpoint, the "
+            "network and a proxy's settings; nothing was changed."
+        ) from error
     graphs: dict[str, dict[str, Any]] = {}
     rejected: list[Rejected] = []
     for key in listed.keys:

@@ -1,6 +1,9 @@
 """``ges-backups demo``: everything at once, on a living stand-in of the API."""
 
+import os
 import shlex
+import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +112,22 @@ def _show_changes(database: Path) -> None:
 def _next_steps(database: Path) -> str:
     option = "" if database == DEFAULT else f" --database {shlex.quote(str(database))}"
     file = shlex.quote(str(database))
+    command, python = _typed("ges-backups"), _typed("python")
     return f"""\
    The history is in {database}, one DuckDB file. Look at it:
-     ges-backups report{option}
-     ges-backups report size_trend --graph orders{option}
-     ges-backups report --html backups.html{option}
+     {command} report{option}
+     {command} report size_trend --graph orders{option}
+     {command} report --html backups.html{option}
+     {python} -c "import ges_history as h; print(h.read_report('growth', {str(database)!r}))"
      duckdb {file} "FROM reports.anomalies"
-     python -c "import ges_history as h; print(h.read_report('growth'))"
    Your own project: set the endpoint, the project id and a token (see README), then
-     ges-backups load"""
+     {command} load"""
+
+
+def _typed(program: str) -> str:
+    """How a program beside this one is called from here: by name where PATH finds it."""
+    beside = Path(sys.executable).with_name(program)
+    found = shutil.which(program)
+    if found is not None and Path(found).absolute() == beside.absolute():
+        return program
+    return shlex.quote(os.path.relpath(beside))
