@@ -115,7 +115,15 @@ def _():
         body = draw(rows) if len(rows) else mo.md("*Nothing in this window.*")
         return mo.vstack([mo.md(f"## {title}\n{note}"), body])
 
-    return graph, show, titled
+    readable = {
+        "last_day": "{:%Y-%m-%d}",
+        "started_at": "{:%Y-%m-%d %H:%M}",
+        "r2": "{:.2f}",
+        "deviation": "{:.1f}",
+        **dict.fromkeys(["last_size_mb", "value", "expected"], "{:,}"),
+        **dict.fromkeys(["mb_per_day", "projected_30d_mb", "projected_90d_mb"], "{:,.1f}"),
+    }
+    return graph, readable, show, titled
 
 
 @app.cell(hide_code=True)
@@ -216,7 +224,7 @@ def _(read, show, titled):
 
 
 @app.cell(hide_code=True)
-def _(graph, read, show, titled):
+def _(graph, read, readable, show, titled):
     def _draw(rows):
         ahead = {0: "last_size_mb", 30: "projected_30d_mb", 90: "projected_90d_mb"}
         points = pd.concat(
@@ -236,7 +244,9 @@ def _(graph, read, show, titled):
             graph,
             tooltip=["graph_name", "day:T", alt.Tooltip("size_mb", format=",.0f")],
         )
-        return mo.vstack([show(chart, 200), mo.ui.table(rows[columns], selection=None)])
+        return mo.vstack(
+            [show(chart, 200), mo.ui.table(rows[columns], selection=None, format_mapping=readable)]
+        )
 
     titled(
         "Growth and forecast",
@@ -248,7 +258,7 @@ def _(graph, read, show, titled):
 
 
 @app.cell(hide_code=True)
-def _(graph, read, show, titled):
+def _(graph, read, readable, show, titled):
     def _draw(rows):
         columns = [
             "graph_name",
@@ -267,7 +277,9 @@ def _(graph, read, show, titled):
             alt.Shape("kind:N", title="What"),
             tooltip=columns,
         )
-        return mo.vstack([show(chart, 200), mo.ui.table(rows[columns], selection=None)])
+        return mo.vstack(
+            [show(chart, 200), mo.ui.table(rows[columns], selection=None, format_mapping=readable)]
+        )
 
     titled(
         "Anomalies",

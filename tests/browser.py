@@ -47,11 +47,13 @@ def visit(
     width: int = 1280,
     scripts: bool = True,
     dark: bool = False,
+    scale: float = 1,
     allowed: str = "file:",
 ) -> Iterator[Visit]:
     """Open a page that can reach only addresses that begin with `allowed`."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
+        device_scale_factor=scale,
         java_script_enabled=scripts,
         color_scheme="dark" if dark else "light",
     )

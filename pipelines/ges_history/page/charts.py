@@ -39,7 +39,7 @@ def _size() -> Spec:
     x = alt.X("day:T", scale=_TIME, axis=_DAYS, title=None)
     y = alt.Y("size:Q", title=None, scale=alt.Scale(zero=True, nice=True))
     sizes, forecast = alt.NamedData("sizes"), alt.NamedData("forecast")
-    each = alt.Chart(sizes).mark_circle(size=14, opacity=0.45, color="var(--chart-1)")
+    each = alt.Chart(sizes).mark_circle(size=9, opacity=0.5, color="var(--chart-1)")
     mean = alt.Chart(sizes).mark_line(strokeWidth=2, color="var(--chart-1)")
     ahead = alt.Chart(forecast).mark_line(
         strokeWidth=1.75, strokeDash=[2, 4], strokeCap="round", color="var(--chart-ahead)"
@@ -63,7 +63,7 @@ def _duration() -> Spec:
     band = alt.Chart(weeks).mark_area(opacity=0.14, color="var(--chart-2)")
     high = alt.Chart(weeks).mark_line(strokeWidth=1.5, strokeDash=[5, 3], color="var(--chart-2)")
     middle = alt.Chart(weeks).mark_line(
-        strokeWidth=2, color="var(--chart-2)", point=alt.OverlayMarkDef(size=14)
+        strokeWidth=2, color="var(--chart-2)", point=alt.OverlayMarkDef(size=7)
     )
     return _finish(
         band.encode(x, p50, alt.Y2("p95:Q")),
