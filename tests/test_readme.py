@@ -68,6 +68,13 @@ def test_each_make_target_that_is_named_exists() -> None:
     assert named <= targets
 
 
+def test_each_guarantee_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) > 30
+    assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
+
+
 def test_each_dependency_has_its_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     block = project[project.index("dependencies = [") : project.index("[project.scripts]")]
