@@ -74,9 +74,14 @@ def _(graphs):
     named = graphs.sort_values(
         ["overdue", "graph_name"], ascending=[False, True], na_position="last"
     )
-    options = {
-        f"{row.graph_name} ({row.graph_id})": row.graph_id for row in named.itertuples(index=False)
-    }
+    ambiguous = graphs.graph_name.duplicated(keep=False)
+    named = named.assign(
+        label=named.graph_name.where(
+            ~ambiguous.reindex(named.index),
+            named.graph_name + " (" + named.project_id + " " + named.graph_id + ")",
+        )
+    )
+    options = dict(zip(named.label, named.graph_id, strict=True))
     with_history = {
         label: id_
         for label, id_ in options.items()

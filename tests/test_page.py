@@ -3,11 +3,9 @@
 import json
 import re
 import stat
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from ges_history.errors import DatabaseError, HistoryError
@@ -15,11 +13,8 @@ from ges_history.page import contents, extra, write_page
 from ges_history.page.document import render
 from ges_history.page.fleet import arrange
 from ges_history.page.series import marks, packed_graph
-from synthetic import DAY_MS, PROJECT, insert_backups, write_database
-
-HOSTILE = (
-    "</script><!--<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\u202e\x1b[31m"
-)
+from hostile import write_hostile
+from synthetic import write_database
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +31,7 @@ def page(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    path = write_database(tmp_path / "hostile.duckdb", graphs=0, edge_cases=False)
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    with duckdb.connect(str(path)) as connection:
-        ok = {"graph_id": HOSTILE, "graph_name": HOSTILE, "backup_method": HOSTILE, "duration": 9}
-        records = [
-            ok
-            | {
-                "id": f"{HOSTILE}{n}",
-                "status": "success",
-                "size": 900 if n == 1 else 100,
-                "start_timestamp": now - n * DAY_MS,
-            }
-            for n in range(1, 12)
-        ]
-        running = {"id": HOSTILE, "status": "backing_up", "start_timestamp": now - DAY_MS // 2}
-        insert_backups(connection, "hostile", [*records, ok | running | {"duration": None}])
-        connection.execute(
-            "INSERT INTO ges.listings (project_id, graph_id, listed_at, outcome, error_code,"
-            " error_msg) VALUES (?, ?, now(), 'failed', ?, ?)",
-            [PROJECT, HOSTILE, HOSTILE, HOSTILE],
-        )
-    return path
+    return write_hostile(tmp_path / "hostile.duckdb")
 
 
 class Elements(HTMLParser):

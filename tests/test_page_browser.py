@@ -1,12 +1,14 @@
 """The page in a real browser: drawn without a network, on any width, with or without scripts."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from browser import CHROMIUM, NO_BROWSER, Visit, chromium, visit
 from ges_history.page import write_page
+from hostile import write_hostile
 from synthetic import write_database
 
 pytestmark = [
@@ -144,3 +146,15 @@ def test_dark_and_light_colour_the_same_charts(browser: Browser, address: str) -
             line.wait_for(state="attached")
             colours.append(line.evaluate("line => getComputedStyle(line).stroke"))
     assert colours == ["rgb(31, 111, 181)", "rgb(98, 174, 240)"]
+
+
+def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
+    write_page(write_hostile(tmp_path / "hostile.duckdb"), tmp_path / "page.html")
+    with visit(browser, (tmp_path / "page.html").as_uri()) as found:
+        page = found.page
+        page.locator("#find").fill("onerror")
+        chart = page.locator("details.card:visible figure[data-chart=size]")
+        chart.scroll_into_view_if_needed()
+        expect(chart.locator(".live svg path").first).to_be_visible()
+        expect(page.locator("h3 .name")).to_contain_text("<img src=x onerror=alert(2)>")
+        assert (found.complaints, found.requests) == ([], [])
