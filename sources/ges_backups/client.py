@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -203,7 +204,7 @@ class GesClient:
             session = Session(timeout=timeout, raise_for_status=False)
             found = session.merge_environment_settings(self.endpoint, {}, None, None, None)
             session.trust_env = False  # read once here, not for each request; no .netrc
-            session.verify = found["verify"]
+            session.verify = _existing_bundle(found["verify"])
             if not is_loopback(urlsplit(self.endpoint).hostname or ""):
                 session.proxies = dict(found["proxies"])
             session.mount("https://", HTTPAdapter(pool_maxsize=self._concurrency))
@@ -213,6 +214,15 @@ class GesClient:
     def cancel(self) -> None:
         """Make every waiting and every further request end at once with `Cancelled`."""
         self.pace.cancel()
+
+
+def _existing_bundle(verify: bool | str) -> bool | str:
+    """The file of certificates to trust; requests would find out at each attempt that it is missing."""
+    if isinstance(verify, str) and not Path(verify).exists():
+        raise SourceDown(
+            f"The certificates of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are not there: {verify}."
+        )
+    return verify
 
 
 class _NoAuth(AuthBase):
