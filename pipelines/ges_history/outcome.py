@@ -104,6 +104,18 @@ class Watch:
             error_msg=record.reason,
         )
 
+    def take_rejected(self, client: SqlClientBase[Any], load_ids: Sequence[str]) -> None:
+        """Count the records that a killed load rejected and could not tell of."""
+        if not load_ids:
+            return
+        rows = _query(
+            client,
+            "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"
+            f" WHERE _dlt_load_id IN ({_literals(load_ids)})",
+        )
+        for row in rows:
+            self.rejected(Rejected(*row))
+
     def _add_problem(self, **problem: Any) -> None:
         if len(self._problems) < MAX_PROBLEMS:
             self._problems.append(problem)
@@ -159,10 +171,9 @@ class Watch:
             settled: Marks that were set and removed after it.
         """
         total = self.count(client)
-        ids = ", ".join(f"'{load_id}'" for load_id in load_ids) or "''"
         touched = _number(
             client,
-            f"SELECT COUNT(*) FROM {{backups}} WHERE _dlt_load_id IN ({ids})",  # noqa: S608
+            f"SELECT COUNT(*) FROM {{backups}} WHERE _dlt_load_id IN ({_literals(load_ids)})",  # noqa: S608
         )
         running = _number(
             client,
@@ -190,10 +201,11 @@ class Watch:
 
 
 def _query(client: SqlClientBase[Any], sql: str) -> Sequence[Sequence[Any]]:
-    """Rows of a query on ``{backups}``; none where the table does not exist yet."""
-    table = client.make_qualified_table_name("backups")
+    """Rows of a query on ``{table}``; none where the table does not exist yet."""
+    names = ("backups", "rejected_backups")
+    tables = {name: client.make_qualified_table_name(name) for name in names}
     try:
-        return client.execute_sql(sql.format(backups=table)) or ()
+        return client.execute_sql(sql.format(**tables)) or ()
     except DatabaseUndefinedRelation:
         return ()
 
@@ -201,3 +213,8 @@ def _query(client: SqlClientBase[Any], sql: str) -> Sequence[Sequence[Any]]:
 def _number(client: SqlClientBase[Any], sql: str) -> int:
     rows = _query(client, sql)
     return int(rows[0][0]) if rows else 0
+
+
+def _literals(load_ids: Sequence[str]) -> str:
+    """dlt's load ids as SQL texts; they are numbers."""
+    return ", ".join(f"'{load_id}'" for load_id in load_ids) or "''"

@@ -85,6 +85,7 @@ def _run(
     with place.opened(progress) as (pipeline, client):
         before = watch.count(client)
         load_ids, settled = _finish_pending(place, pipeline, client)
+        watch.take_rejected(client, load_ids)
         watch.remember_graphs(pipeline, client)
     pipeline = place.pipeline(progress)
     pipeline.extract(source)

@@ -142,8 +142,12 @@ class Workplace:
         working = self.folder / PIPELINE_NAME
         kept = {"extracted", ".version"}
         unfinished = [path for path in _inside(working / "normalize") if path.name not in kept]
+        unfinished += _inside(working / "load" / "new")
         loaded = sorted(_inside(working / "load" / "loaded"))[:-KEPT_PACKAGES]
-        for path in (*unfinished, *_inside(working / "load" / "new"), *loaded):
+        normalized = {path.name for path in _inside(working / "load" / "normalized")}
+        extracted = _inside(working / "normalize" / "extracted")
+        twice = [path for path in extracted if path.name in normalized]  # dlt would fail on it
+        for path in (*unfinished, *loaded, *twice):
             shutil.rmtree(path, ignore_errors=True)
 
     def _try_lock(self, lock: IO[str]) -> str | None:

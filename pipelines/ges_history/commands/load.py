@@ -64,6 +64,8 @@ def load(
     wait: float,
 ) -> None:
     """Load what is new since the last load; settings come from dlt's configuration."""
+    if since and until and since >= until:
+        raise click.UsageError("--since must be before --until.")
     _hide_pandas_from_pyarrow()
     from ges_history.pipeline import load as run  # noqa: PLC0415 - dlt takes a second to import
     from ges_history.progress import collector  # noqa: PLC0415
