@@ -5,7 +5,6 @@ from dataclasses import dataclass
 PROJECT = "0123456789abcdef0123456789abcdef"
 FIRST_START_MS = 1_700_000_000_000
 STEP_MS = 3_600_000
-MAX_APPENDED = 256
 
 _ROW = (
     '{{"id":"{g:08x}-0000-4000-a000-%(n)012x","name":"graph_{g:06d}_20240101000000_auto",'
@@ -47,10 +46,9 @@ class Listing:
         return b'{"backup_count":%d,"backup_list":[%b]}' % (visible, rows)
 
 
-def make_listing(number: int, backups: int, order: str) -> Listing:
-    """A graph's backups of a whole benchmark, those included that are appended later."""
+def make_listing(number: int, length: int, order: str) -> Listing:
+    """A graph's `length` backups, those included that are appended later."""
     row = _ROW.format(g=number, graph=graph_id(number))
-    length = backups + MAX_APPENDED
     places = range(length) if order == "old_to_new" else range(length - 1, -1, -1)
     rows = [
         row

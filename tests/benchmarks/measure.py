@@ -53,12 +53,20 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
 class Server:
     """The benchmark's server in a process and on a core of its own."""
 
-    def __init__(self, graphs: int, backups: int, order: str = "old_to_new") -> None:
+    def __init__(
+        self, graphs: int, backups: int, order: str = "old_to_new", spare: int = 4
+    ) -> None:
         self.graphs = graphs
         self.backups = backups
-        arguments = f"--graphs {graphs} --backups {backups} --order {order} --core {SERVER_CORE}"
+        arguments = f"--graphs {graphs} --backups {backups} --order {order} --spare {spare}"
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py"), *arguments.split()],
+            [
+                sys.executable,
+                str(HERE / "server.py"),
+                *arguments.split(),
+                "--core",
+                str(SERVER_CORE),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

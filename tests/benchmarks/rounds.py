@@ -58,9 +58,12 @@ def play(
     rounds: int,
     page_size: int = 100,
     steps: Sequence[Step] = FIRST_AND_SECOND,
-    keep: Callable[[Path], None] = lambda _: None,
+    keep: Callable[[str], None] = lambda log: None,
 ) -> list[Result]:
-    """Each tool, in turns, does all steps in a fresh folder; a tool that fails ends the run."""
+    """Each tool, in turns, does all steps in a fresh folder; a tool that fails ends the run.
+
+    `keep` takes what each tool printed in a round.
+    """
     results: list[Result] = []
     for number in range(rounds):
         for tool in tools:
@@ -71,7 +74,8 @@ def play(
                 for step in steps:
                     result = _do(scenario, server, tool, step, number, page_size, folder)
                     results.append(result)
-                keep(folder)
+                keep((folder / "output.log").read_text(errors="replace"))
+
             finally:
                 shutil.rmtree(folder)
     return results
@@ -108,8 +112,8 @@ def _do(
         round(cost.seconds, 3),
         round(cost.cpu_seconds, 3),
         round(cost.peak_mb, 1),
-        int(asked["requests"]),
-        int(asked["throttled"]),
+        int(asked["requests"] - before["requests"]),
+        int(asked["throttled"] - before["throttled"]),
         rows,
         round((asked["cpu_seconds"] - before["cpu_seconds"]) / cost.seconds, 3),
     )
@@ -130,13 +134,10 @@ def of(results: Iterable[Result], **wanted: object) -> list[Result]:
     ]
 
 
-def ratios(results: Sequence[Result], to: Sequence[Result]) -> list[float]:
-    """Seconds over seconds, pair by pair: both of the same round."""
-    base = {result.round: result.seconds for result in to}
-    return [result.seconds / base[result.round] for result in results if result.round in base]
-
-
-def median_ratio(results: Sequence[Result], to: Sequence[Result]) -> float | None:
-    """The median of the ratios, None where no round has both."""
-    found = ratios(results, to)
+def median_ratio(
+    results: Sequence[Result], to: Sequence[Result], what: str = "seconds"
+) -> float | None:
+    """The median of the ratios, pair by pair: both of one round. None where no round has both."""
+    base = {result.round: getattr(result, what) for result in to}
+    found = [getattr(r, what) / base[r.round] for r in results if r.round in base]
     return median(found) if found else None

@@ -4,11 +4,13 @@
 
 Each tool is a whole process, all on one server, in turns; ratios are taken pair by pair. The
 server has one core, the measured process the other. Prints markdown tables, says progress on
-stderr, and writes every single result to `tests/benchmarks/results/`. All traffic is loopback.
+stderr, and writes every single result to `tests/benchmarks/results/`, from where `document.py`
+takes it into `docs/performance.md`. All traffic is loopback.
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -41,7 +43,12 @@ def main() -> None:
         name, _, folder = other.partition("=")
         versions.append(ours(name, Path(folder).absolute()))
     chosen = Options(versions, options.runs, options.quick, not options.ours_only)
-    report: dict[str, object] = {"machine": machine(), "at": time.strftime("%Y-%m-%d %H:%M")}
+    command = " ".join(["run.py", *sys.argv[1:]])
+    report: dict[str, object] = {
+        "command": command,
+        "machine": machine(),
+        "at": time.strftime("%Y-%m-%d %H:%M"),
+    }
     (HERE / "results").mkdir(exist_ok=True)
     target = HERE / "results" / time.strftime("%Y%m%d-%H%M%S.json")
     print(f"{report['at']}, {report['machine']}\n")
@@ -50,7 +57,7 @@ def main() -> None:
         scenario = SCENARIOS[name]
         say(f"{name}: {scenario.__doc__}")
         results, text = scenario(chosen)
-        report[name] = [result.to_json() for result in results]
+        report[name] = {"text": text, "results": [result.to_json() for result in results]}
         target.write_text(json.dumps(report, indent=1))
         print(f"## {name}\n\n{scenario.__doc__}\n\n{text}\n", flush=True)
     say(f"done in {time.monotonic() - start:.0f} s; every result is in {target.name}")

@@ -1,13 +1,18 @@
 """The scenarios: each a function that measures and returns its results and its markdown."""
 
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
 import tables
-from measure import Server
+from measure import HERE, Server, say
 from rounds import FIRST_AND_SECOND, Result, Step, of, play
-from tools import DLT_DEFAULT, DLT_PARQUET, FLOOR, VENDOR_SDK, Tool
+from tools import DLT_DEFAULT, DLT_PARQUET, FLOOR, VENDOR_SDK, Tool, environment_of
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,69 @@ def million(options: Options) -> tuple[list[Result], str]:
     parts = []
     with Server(graphs, 1000) as server:
         for page_size in (100, 1000):
+            third = [Step("third", {"append": 1})] if page_size == 1000 else []
             mine = play(
                 "million",
                 server,
                 options.beside(),
-                rounds=options.rounds_or(3),
+                rounds=options.rounds_or(2),
                 page_size=page_size,
+                steps=[*FIRST_AND_SECOND, *third],
             )
             results += mine
             parts.append(f"Pages of {page_size:,}:\n\n{tables.comparison(mine)}")
     return results, "\n\n".join(parts)
+
+
+def many_graphs(options: Options) -> tuple[list[Result], str]:
+    """1,000, 3,000 and 10,000 graphs of 30 backups: first, nothing new, one new a graph."""
+    results: list[Result] = []
+    rows = []
+    steps = [FIRST[0], Step("nothing new", {"append": 0}), Step("one new each", {"append": 1})]
+    sizes = (100, 300) if options.quick else (1000, 3000, 10_000)
+    for graphs in sizes:
+        with Server(graphs, 30) as server:
+            rounds = options.rounds_or(1)
+            results += play("many-graphs", server, options.beside(), rounds=rounds, steps=steps)
+    for tool, step in dict.fromkeys((result.tool, result.step) for result in results):
+        runs = [of(results, tool=tool, step=step, graphs=graphs) for graphs in sizes]
+        took = [median(r.seconds for r in mine) for mine in runs]
+        growth = (took[-1] - took[0]) / (sizes[-1] - sizes[0]) * 1000
+        peak = median(r.peak_mb for r in runs[-1])
+        rows.append((tool, step, *(f"{s:.2f}" for s in took), f"{growth:.2f}", f"{peak:.0f}"))
+    header = ["tool", "load", *(f"{graphs:,}" for graphs in sizes), "ms a graph", "peak MB"]
+    return results, f"{tables.table(header, rows)}\n\n{_repeated(options)}"
+
+
+def _repeated(options: Options) -> str:
+    """What the disk holds after 200 loads that find nothing, and after 200 that find some."""
+    loads, graphs = (20 if options.quick else 200), 100
+    rows = []
+    for append in (0, 1):
+        with Server(graphs, 30, spare=loads) as server, tempfile.TemporaryDirectory() as folder:
+            environment = environment_of(options.ours[0], server, Path(folder), 100)
+            script = str(HERE / "repeated_loads.py")
+            arguments = [server.endpoint, str(loads), str(append)]
+            say(f"many-graphs: {loads} loads of {graphs} graphs, {append} new backups a graph each")
+            output = subprocess.check_output(
+                [sys.executable, script, *arguments], cwd=folder, env=environment
+            )
+        lines = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+        for at in (1, loads // 10, loads // 2, loads):
+            line = lines[at - 1]
+            database, packages = line["database_bytes"] / 2**20, line["folder_bytes"] / 2**10
+            rows.append(
+                (
+                    append,
+                    at,
+                    f"{line['backups']:,}",
+                    f"{database:.1f}",
+                    f"{packages:.0f}",
+                    f"{line['seconds']:.2f}",
+                )
+            )
+    header = ["new a graph", "after load", "backups", "database MiB", "folder KiB", "seconds"]
+    return f"{graphs} graphs, {loads} loads in one process:\n\n{tables.table(header, rows)}"
 
 
 def latency(options: Options) -> tuple[list[Result], str]:
@@ -141,14 +199,15 @@ def throttled(options: Options) -> tuple[list[Result], str]:
 
 def startup(options: Options) -> tuple[list[Result], str]:
     """`--help`, and a load that finds nothing new in one graph, beside three imports."""
-    from dataclasses import replace  # noqa: PLC0415
-    from sys import executable  # noqa: PLC0415
-
     rounds = options.rounds_or(11)
     imports = Tool(
-        "three imports", [executable, "-c", "import dlt, duckdb, pyarrow"], "", "", environment={}
+        "three imports",
+        [sys.executable, "-c", "import dlt, duckdb, pyarrow"],
+        "",
+        "",
+        environment={},
     )
-    bare = Tool("python", [executable, "-c", "pass"], "", "", environment={})
+    bare = Tool("python", [sys.executable, "-c", "pass"], "", "", environment={})
     helps = [
         replace(tool, name=f"{tool.name} --help", command=[tool.command[0], "--help"], database="")
         for tool in options.ours
@@ -199,11 +258,77 @@ def growth(options: Options) -> tuple[list[Result], str]:
     return results, tables.table(header, rows)
 
 
+STAGES = {
+    "import": "import of dlt, duckdb, pyarrow and ourselves",
+    "settle": "marks, comments, reports (twice in a load)",
+    "extract: wait for listings": "in extract: waiting for the threads below",
+    "extract: make batches": "in extract: batches of Arrow tables",
+    "extract: the rest": "in extract: dlt writes Parquet, state, package",
+    "normalize": "normalize",
+    "load": "load: staging and merge in DuckDB",
+    "the rest": "configuration, locks, connections, counts, exit",
+    "in threads: send and wait": "threads, beside the above: requests and waiting for answers",
+    "in threads: parse": "threads, beside the above: from bytes to checked Arrow columns",
+}
+
+
+def stages(options: Options) -> tuple[list[Result], str]:
+    """Where the time of the reference work goes: a clock at each stage of one load."""
+    graphs = 20 if options.quick else 100
+    rounds = options.rounds_or(3)
+    tool = options.ours[0]
+    script = str(HERE / "stages.py")
+    clocked = replace(
+        tool, name="stages", command=[sys.executable, script, "load", "--database", tool.database]
+    )
+    logs: list[str] = []
+    with Server(graphs, 1000) as server:
+        results = play("stages", server, [clocked], rounds=rounds, keep=logs.append)
+    told = [json.loads(line)["stages"] for log in logs for line in _json_lines(log)]
+    rows = []
+    for stage, words in STAGES.items():
+        cells = []
+        for step in (0, 1):
+            runs = [_with_rests(found) for found in told[step::2]]
+            cells += [
+                f"{median(run[stage][what] for run in runs):.2f}"
+                for what in ("seconds", "cpu_seconds")
+            ]
+        rows.append((words, *cells))
+    header = ["stage", "first load s", "CPU s", "second load s", "CPU s"]
+    return results, tables.table(header, rows)
+
+
+def _json_lines(log: str) -> list[str]:
+    return [line for line in log.splitlines() if line.startswith('{"stages"')]
+
+
+def _with_rests(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The stages, and what is left of the larger ones. CPU is that of the stage's own thread."""
+
+    def less(whole: str, *parts: str) -> dict[str, float]:
+        return {
+            what: found[whole][what] - sum(found[part][what] for part in parts)
+            for what in ("seconds", "cpu_seconds")
+        }
+
+    batches = "extract: wait and make batches"
+    inner = ("extract", "normalize", "load", "settle")
+    return {
+        **found,
+        "extract: make batches": less(batches, "extract: wait for listings"),
+        "extract: the rest": less("extract", batches),
+        "the rest": less("all but the import", *inner),
+    }
+
+
 SCENARIOS: dict[str, Scenario] = {
     "reference": reference,
     "million": million,
+    "many-graphs": many_graphs,
     "latency": latency,
     "throttled": throttled,
     "startup": startup,
     "growth": growth,
+    "stages": stages,
 }

@@ -28,13 +28,13 @@ OK, MISSING, THROTTLED = (
 class State:
     """What is served and what was asked."""
 
-    def __init__(self, graphs: int, backups: int, order: str) -> None:
+    def __init__(self, graphs: int, backups: int, order: str, spare: int) -> None:
         self.graphs = graphs
         self.backups = backups
         self.order = order
         self.numbers = {graph_id(number).encode(): number for number in range(graphs)}
         self.listings: dict[int, Listing] = {
-            number: make_listing(number, backups, order) for number in range(graphs)
+            number: make_listing(number, backups + spare, order) for number in range(graphs)
         }
         self.graph_rows = make_graph_rows(graphs)
         self.appended = 0
@@ -158,11 +158,12 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=100)
     parser.add_argument("--backups", type=int, default=1000)
     parser.add_argument("--order", choices=["old_to_new", "new_to_old"], default="old_to_new")
+    parser.add_argument("--spare", type=int, default=4, help="Backups to append, at most.")
     parser.add_argument("--core", type=int, help="Run on this core only.")
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    state = State(options.graphs, options.backups, options.order)
+    state = State(options.graphs, options.backups, options.order, options.spare)
     gc.disable()
     asyncio.run(serve(state))
 

@@ -5,7 +5,17 @@ from statistics import median
 
 from rounds import Result, median_ratio, of
 
-HEADER = ("tool", "load", "seconds", "times the floor", "CPU s", "peak MB", "requests", "rows")
+HEADER = (
+    "tool",
+    "load",
+    "seconds",
+    "times the floor",
+    "CPU s",
+    "times its CPU",
+    "peak MB",
+    "requests",
+    "rows",
+)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -19,14 +29,16 @@ def comparison(results: Sequence[Result]) -> str:
     rows = []
     for tool, step in dict.fromkeys((result.tool, result.step) for result in results):
         mine = of(results, tool=tool, step=step)
-        ratio = median_ratio(mine, of(results, tool="floor", step=step))
+        floor = of(results, tool="floor", step=step)
+        wall, cpu = (median_ratio(mine, floor, what) for what in ("seconds", "cpu_seconds"))
         rows.append(
             (
                 tool,
                 step,
                 f"{median(r.seconds for r in mine):.2f}",
-                "-" if ratio is None else f"{ratio:.2f}",
+                "-" if wall is None else f"{wall:.2f}",
                 f"{median(r.cpu_seconds for r in mine):.2f}",
+                "-" if cpu is None else f"{cpu:.2f}",
                 f"{median(r.peak_mb for r in mine):.0f}",
                 f"{median(r.requests for r in mine):,.0f}",
                 f"{median(r.rows for r in mine):,.0f}",
