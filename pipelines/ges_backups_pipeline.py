@@ -4,6 +4,7 @@
 """
 
 import dlt
+
 from ges_backups import ges_backups
 from ges_history.settle import settle
 

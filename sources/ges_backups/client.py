@@ -204,7 +204,7 @@ class GesClient:
             session = Session(timeout=timeout, raise_for_status=False)
             found = session.merge_environment_settings(self.endpoint, {}, None, None, None)
             session.trust_env = False  # read once here, not for each request; no .netrc
-            session.verify = _existing_bundle(found["verify"])
+            session.verify = _existing_bundle(found["verify"] or True)
             if not is_loopback(urlsplit(self.endpoint).hostname or ""):
                 session.proxies = dict(found["proxies"])
             session.mount("https://", HTTPAdapter(pool_maxsize=self._concurrency))
