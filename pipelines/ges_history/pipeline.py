@@ -90,8 +90,10 @@ def _run(
     pipeline = place.pipeline(progress)
     pipeline.extract(source)
     note = "What was listed is kept, and the next load takes it up. "
+    if pipeline.has_pending_data:
+        with place.opened(progress, note) as (pipeline, client):
+            load_ids += _load_package(pipeline, client)
     with place.opened(progress, note) as (pipeline, client):
-        load_ids += _load_package(pipeline, client)
         watch.record_unchanged(client)
         settled += settle_with(pipeline, client)
         return watch.outcome(client, before, load_ids, settled)
