@@ -44,6 +44,7 @@ _ARROW_TYPES = {
     "double": pa.float64(),
     "bool": pa.bool_(),
 }
+_DLT_TYPE = b"data_type"
 RESERVED = frozenset(
     (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS, *_DERIVED, *_OF_PIPELINE, OTHER_FIELDS)
 )
@@ -92,8 +93,8 @@ def backups_table(
         table = table.append_column(pa.field(name, arrow_type, nullable=nullable), values)
     table = _not_null(table, "graph_id")
     if extra.null_count < len(extra):
-        for name, values in spread(extra.to_pylist(), known_types, normalize).items():
-            table = table.append_column(name, values)
+        for field, values in spread(extra.to_pylist(), known_types, normalize).items():
+            table = table.append_column(field, values)
     return table
 
 
@@ -109,7 +110,7 @@ def _not_null(table: pa.Table, name: str) -> pa.Table:
 
 def spread(
     extra: list[str | None], known_types: dict[str, str], normalize: Callable[[str], str]
-) -> dict[str, pa.Array]:
+) -> dict[pa.Field, pa.Array]:
     """Columns out of the JSON objects of unknown fields; every value is found again in one of them."""
     types = dict(known_types)
     most = MAX_UNKNOWN_COLUMNS + len(RESERVED.intersection(types))
@@ -135,7 +136,19 @@ def spread(
             types[OTHER_FIELDS] = "json"
             columns.setdefault(OTHER_FIELDS, [None] * len(extra))[row] = simplejson.dumps(others)
     return {
-        name: pa.array(values, type=_ARROW_TYPES[types[name]]) for name, values in columns.items()
+        pa.field(name, _ARROW_TYPES[types[name]], metadata={_DLT_TYPE: types[name]}): pa.array(
+            values, type=_ARROW_TYPES[types[name]]
+        )
+        for name, values in columns.items()
+    }
+
+
+def json_columns(table: pa.Table) -> dict[str, Any]:
+    """dlt's hints for the columns of a table that hold JSON, which Arrow has as text."""
+    return {
+        field.name: {"data_type": "json"}
+        for field in table.schema
+        if (field.metadata or {}).get(_DLT_TYPE) == b"json"
     }
 
 

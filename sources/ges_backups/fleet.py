@@ -1,5 +1,6 @@
 """Many graphs, listed side by side by a bounded pool of threads; their list, where none was given."""
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -83,6 +84,7 @@ class Fleet:
         self._concurrency = concurrency
         self._busy = 0
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
 
     def iter_listings(
@@ -109,6 +111,7 @@ class Fleet:
             self._client.cancel()
             raise
         finally:
+            self._stopped.set()
             self._pages.shutdown(wait=False, cancel_futures=True)
 
     def _work(
@@ -117,7 +120,7 @@ class Fleet:
         cursors: Mapping[str, Any],
         done: "queue.Queue[GraphListing | BaseException]",
     ) -> None:
-        while True:
+        while not self._stopped.is_set():
             with self._lock:
                 graph_id = next(waiting, None)
                 if graph_id is None:
@@ -129,7 +132,18 @@ class Fleet:
                 result = error
             with self._lock:
                 self._busy -= 1
-            done.put(result)
+            self._hand_over(result, done)
+
+    def _hand_over(
+        self,
+        result: GraphListing | BaseException,
+        done: "queue.Queue[GraphListing | BaseException]",
+    ) -> None:
+        """Put it into the queue when there is room, or drop it when nobody waits any more."""
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                done.put(result, timeout=0.5)
+                return
 
     def _read(self, graph_id: str, cursors: Mapping[str, Any]) -> GraphListing:
         return GraphReader(

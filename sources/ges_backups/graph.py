@@ -1,5 +1,6 @@
 """One graph, listed: which way it is read, what came of it, and what the next load needs to know."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import Literal
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ges_backups.answers import parse_backups
 from ges_backups.client import GesClient
@@ -26,8 +28,9 @@ from ges_backups.listing import (
     next_cursor,
     read_complete,
     read_recent,
+    tail_start,
 )
-from ges_backups.records import Rejected, Rows, is_unfinished
+from ges_backups.records import Rejected, Rows, is_unfinished, record_of, reject
 from ges_backups.settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
@@ -179,7 +182,9 @@ class GraphReader:
         if only_first and self._is_same(self._pages[0]):
             return self._result("incremental", listed.count, unchanged=True)
         rows, rejected = self._collect()
-        moved = moved_cursor(cursor, listed, _unfinished(rows), self._pages[0].digest)
+        if self._has_same_tail(cursor, listed, rows):
+            return self._result("incremental", listed.count, unchanged=True)
+        moved = moved_cursor(cursor, listed, _unfinished(rows, rejected), self._pages[0].digest)
         new = max(0, listed.count - cursor.count)
         fresh = listed.keys[:new] if cursor.order == "new_to_old" else listed.keys[-new or None :]
         return self._result(
@@ -188,11 +193,29 @@ class GraphReader:
             rows=rows,
             rejected=_news(rejected, cursor),
             listed_ids=fresh if new else [],
-            cursor=_with_reported(moved, rejected, keep=True),
+            cursor=self._with_tail(_with_reported(moved, rejected, keep=True), listed, rows),
         )
+
+    def _has_same_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> bool:
+        """Whether the end of an old-to-new list, and nothing else, was read and is as it was."""
+        outside = any(at < listed.position for _, at in cursor.unfinished)
+        return (
+            cursor.tail is not None
+            and listed.count == cursor.count
+            and not outside
+            and cursor.tail == tail_digest(listed.keys, listed.count, rows)
+        )
+
+    def _with_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> Cursor:
+        if cursor.order != "old_to_new" or cursor.rejected:
+            return replace(cursor, tail=None)
+        start = tail_start(cursor, self._options.page_size) - listed.position
+        return replace(cursor, tail=tail_digest(listed.keys[start:], listed.count, rows))
 
     def _complete(self, listed: Listed, first: Page[Rows]) -> GraphListing:
         rows, rejected = self._collect()
+        if repeated := {key.split("\0", 1)[0] for key in listed.keys if "\0" in key[1:]} - {""}:
+            rejected += other_versions(self._pages, rows, repeated, self._graph_id)
         one_page = listed.count <= len(first.keys)
         if self._options.window:
             return replace(
@@ -206,7 +229,7 @@ class GraphReader:
             self._cursor,
             listed,
             starts=starts,
-            unfinished=_unfinished(rows) if starts else set(),
+            unfinished=_unfinished(rows, rejected) if starts else set(),
             digest=first.digest,
             one_page=one_page,
             now=self._listed_at.timestamp(),
@@ -215,7 +238,7 @@ class GraphReader:
             self._result("complete", listed.count, rows=rows),
             rejected=_news(rejected, self._cursor),
             listed_ids=listed.keys,
-            cursor=_with_reported(cursor, rejected, keep=False),
+            cursor=self._with_tail(_with_reported(cursor, rejected, keep=False), listed, rows),
             restarts=listed.restarts,
         )
 
@@ -306,13 +329,39 @@ def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
     return table, list(rejected.values())
 
 
+def tail_digest(keys: Sequence[str], count: int, rows: pa.Table) -> str:
+    """Names the rows with these keys as they were answered, in a list of so many."""
+    wanted = pc.is_in(rows.column("id"), value_set=pa.array(keys, type=pa.string()))
+    text = repr((count, sorted(map(repr, rows.filter(wanted).to_pylist()))))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def other_versions(
+    pages: Sequence[Page[Rows]], kept: pa.Table, repeated: set[str], graph_id: str
+) -> list[Rejected]:
+    """Versions of backups that a list holds at several places, but for the ones that are kept."""
+    reason = "the id stands in the list a second time, with other values"
+    tables = [page.rows.batch for page in pages]
+    wanted = pa.array(sorted(repeated))
+
+    def versions(table: pa.RecordBatch | pa.Table) -> list[Rejected]:
+        rows = table.filter(pc.is_in(table.column("id"), wanted)).to_pylist()
+        return [reject(record_of(row), graph_id, reason) for row in rows]
+
+    found = {record.record_hash: record for table in tables for record in versions(table)}
+    for record in versions(kept):
+        found.pop(record.record_hash, None)
+    return list(found.values())
+
+
 def _starts(rows: pa.Table) -> dict[str, int]:
     ids, starts = rows.column("id").to_pylist(), rows.column("start_timestamp").to_pylist()
     return dict(zip(ids, starts, strict=True))
 
 
-def _unfinished(rows: pa.Table) -> set[str]:
-    return {
+def _unfinished(rows: pa.Table, rejected: Iterable[Rejected]) -> set[str]:
+    """Backups that have not ended; a rejected one may fit when it has."""
+    accepted = {
         key
         for key, status, end in zip(
             rows.column("id").to_pylist(),
@@ -321,6 +370,9 @@ def _unfinished(rows: pa.Table) -> set[str]:
             strict=True,
         )
         if is_unfinished(status, end)
+    }
+    return accepted | {
+        record.backup_id for record in rejected if record.backup_id and record.is_running
     }
 
 
@@ -331,7 +383,7 @@ def _news(rejected: Iterable[Rejected], cursor: Cursor | None) -> list[Rejected]
 
 def _forget_answer(cursor: Cursor | None) -> Cursor:
     """The cursor after rows were loaded beside it: the last answer no longer says what is stored."""
-    return replace(cursor or Cursor(), digest=None)
+    return replace(cursor or Cursor(), digest=None, tail=None)
 
 
 def _with_reported(cursor: Cursor, rejected: list[Rejected], *, keep: bool) -> Cursor:

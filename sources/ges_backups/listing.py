@@ -60,6 +60,7 @@ class Cursor:
             None where the whole list came in one page.
         unfinished: Key and position of each backup that had not ended.
         digest: Of the first answer of the last load: the same answer needs no second look.
+        tail: Of the rows that the next load reads first from an old-to-new list, likewise.
         completed_at: Epoch seconds of the last complete listing, for lists of several pages.
         rejected: Hashes of the rejected records that were reported.
     """
@@ -69,6 +70,7 @@ class Cursor:
     anchor: str | None = None
     unfinished: tuple[tuple[str, int], ...] = ()
     digest: str | None = None
+    tail: str | None = None
     completed_at: float | None = None
     rejected: tuple[str, ...] = ()
 
@@ -96,23 +98,29 @@ class Chain(Generic[R]):
     keys: list[str] = field(default_factory=list)
     rank: dict[str, int] = field(default_factory=dict)
     last: Page[R] | None = None
+    repeats: bool = False
 
     @property
     def end(self) -> int:
         """The position behind the chain, as far as nothing moved."""
         return self.start + len(self.keys)
 
-    def append(self, keys: Iterable[str], *, keep_repeats: bool = False) -> None:
+    def append(self, keys: Iterable[str]) -> None:
         """Add rows behind the anchor; a key that the chain already holds breaks it."""
         for key in keys:
             if key in self.rank:
-                if not keep_repeats:
-                    raise _Broken(f"{key!r} came at two places of the list")
-                key = f"{key}\0{len(self.keys)}"  # noqa: PLW2901
+                raise _Broken(f"{key!r} came at two places of the list")
             self.rank[key] = len(self.keys)
             self.keys.append(key)
         if len(self.keys) > self.most:
             raise _Broken("the list grows faster than it can be read")
+
+    def append_again(self, keys: Iterable[str]) -> None:
+        """Add rows behind the anchor; a key that the chain already holds gets a name of its own."""
+        for key in keys:
+            again = key in self.rank
+            self.repeats |= again
+            self.append([f"{key}\0{len(self.keys)}" if again else key])
 
     def put_before(self, keys: list[str]) -> None:
         """Add rows in front of the chain."""
@@ -164,21 +172,26 @@ def read_complete(
         UnsettledListing: Each of the tries broke or did not add up.
     """
     problem, most = "", 0
+    standing: list[str] = []
     for restarts in range(MAX_RESTARTS + 1):
         try:
             page = first if first is not None and restarts == 0 else fetch(0, limit)
             most = most or page.count + MAX_GROWTH
-            chain = Chain[R](most=most)
-            chain.append(page.keys, keep_repeats=restarts == MAX_RESTARTS)
-            chain.last = page
-            _read_ahead(fetch_many, chain, limit)
-            _read_on(fetch, chain, limit, keep_repeats=restarts == MAX_RESTARTS)
+            chain = Chain[R](most=most, last=page)
+            if restarts % 2 or standing:
+                _read_standing(fetch, chain, limit)
+            else:
+                chain.append(page.keys)
+                _read_ahead(fetch_many, chain, limit)
+                _read_on(fetch, chain, limit)
             count = _catch_up_in_front(fetch, chain, limit)
         except _Broken as broken:
             problem = str(broken)
+            standing = []
             continue
-        if len(chain.keys) == count:
+        if len(chain.keys) == count and (not chain.repeats or chain.keys == standing):
             return Listed(chain.keys, 0, count, restarts)
+        standing = chain.keys if chain.repeats else []
         problem = f"{len(chain.keys)} different rows were read, but the list says it has {count}"
     raise UnsettledListing(
         f"the listing did not settle in {MAX_RESTARTS + 1} tries: {problem}; "
@@ -203,7 +216,32 @@ def _read_ahead(fetch_many: FetchMany[R], chain: Chain[R], limit: int) -> None:
         chain.last = page
 
 
-def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int, *, keep_repeats: bool = False) -> None:
+def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
+    """Read a list that stands still, but may hold a key at several places; a move breaks it.
+
+    With repeats the overlap proves less: such a listing counts when it was read twice the same.
+    """
+    page = chain.last
+    assert page is not None
+    chain.append_again(page.keys)
+    anchor = page.keys[-1:]
+    while chain.end < page.count:
+        page = chain.last = fetch(chain.end - 1, limit)
+        if _ids(page.keys[:1]) != _ids(anchor):
+            raise _Broken("the list moved")
+        fresh = page.keys[1:] or _step_singly(fetch, page, limit)
+        if not fresh:
+            raise _Broken("the list does not advance")
+        chain.append_again(fresh)
+        anchor = fresh[-1:]
+
+
+def _ids(keys: list[str]) -> list[str]:
+    """Keys without what tells the rows of a page apart that have the same id."""
+    return [key.rstrip("\0") for key in keys]
+
+
+def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
     """Read from the anchor to the end of the list, page by page, and find the anchor where it moved."""
     at = chain.end - 1
     step_back = 1
@@ -231,7 +269,7 @@ def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int, *, keep_repeats: bool
         at = page.offset + known + len(fresh) + (single and not at_anchor)
         if fresh:
             idle = 0
-            chain.append(fresh, keep_repeats=keep_repeats)
+            chain.append(fresh)
         elif page.is_last:
             return
 
@@ -355,7 +393,7 @@ def next_cursor(
     """
     base = replace(cursor or Cursor(), count=listed.count, digest=digest)
     if one_page:
-        return replace(base, order=None, anchor=None, unfinished=(), completed_at=None)
+        return replace(base, order=None, anchor=None, unfinished=(), tail=None, completed_at=None)
     order = order_of([starts[key] for key in listed.keys if key in starts])
     waiting = tuple((key, at) for at, key in enumerate(listed.keys) if key in unfinished)
     anchor = listed.keys[0] if order == "new_to_old" else listed.keys[-1]

@@ -14,7 +14,7 @@ from ges_backups.client import GesClient
 from ges_backups.columns import backups_table
 from ges_backups.fleet import Fleet, fetch_graphs
 from ges_backups.graph import GraphListing, ListingOptions
-from ges_backups.records import KNOWN_FIELDS, Rejected, reject
+from ges_backups.records import Rejected, record_of, reject
 from ges_backups.tables import (
     LISTED_COLUMNS,
     LISTING_COLUMNS,
@@ -125,11 +125,14 @@ class GraphLoad:
         self._seen = SeenIds()
         self._rejected: set[str] = set()
         self._requests = 0
+        self._left: set[str] = set()
+        self._repeats: list[str] = []
 
     def iter_batches(self, state: dict[str, Any], schema: Schema) -> Iterator[Batch]:
         """Yield batches as the listings come; memory is bounded by the batch, not by the fleet."""
         project = state.setdefault("projects", {}).setdefault(self._project_id, {})
         cursors = project.setdefault("graphs", {})
+        self._repeats = project.setdefault("repeats", [])
         pending = _Pending()
         graph_ids = self._find_graphs(project, pending)
         if self._observer:
@@ -140,6 +143,8 @@ class GraphLoad:
             collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
             self._keep_cursor(listing, cursors)
+            if listing.graph_id in self._left and listing.outcome in ("missing", "forbidden"):
+                self._keep_gone(project, {listing.graph_id, *project.get("gone", ())})
             if pending.size >= BATCH_ROWS:
                 yield self._batch(pending, schema)
                 pending = _Pending()
@@ -159,12 +164,15 @@ class GraphLoad:
             self._reject(record, pending)
         listed = [record["id"] for record in records]
         gone = set(project.get("gone", ()))
-        left = [gid for gid in project["graphs"] if gid not in set(listed) and gid not in gone]
-        if still_gone := sorted(gone.difference(listed).union(left)):
-            project["gone"] = still_gone
-        else:
-            project.pop("gone", None)
-        return listed + left
+        self._left = set(project["graphs"]).difference(listed)
+        self._keep_gone(project, gone & self._left)
+        return listed + sorted(self._left - gone)
+
+    @staticmethod
+    def _keep_gone(project: dict[str, Any], gone: set[str]) -> None:
+        """Remember graphs that left the list and are no longer asked for."""
+        if project.get("gone", []) != sorted(gone):
+            project["gone"] = sorted(gone)
 
     def _take(self, listing: GraphListing, pending: _Pending) -> None:
         observed = self._observer.listed(listing) if self._observer else False
@@ -206,14 +214,16 @@ class GraphLoad:
         """The rows whose id no other graph of this load has brought; the others are rejected."""
         if not pending.rows:
             return None
-        rows = pa.concat_tables(pending.rows)
+        rows = pa.concat_tables(sorted(pending.rows, key=_graph_id))
         again = self._seen.repeated(rows.column("id").to_pylist())
         if not any(again):
             return rows
         for record in rows.filter(pa.array(again)).to_pylist():
-            known = {name: record[name] for name in KNOWN_FIELDS if record[name] is not None}
             reason = "another graph of this load lists a backup with the same id"
-            self._reject(reject(known, record["graph_id"], reason), pending)
+            rejected = reject(record_of(record), record["graph_id"], reason)
+            if rejected.record_hash not in self._repeats:
+                self._reject(rejected, pending)
+                self._repeats.append(rejected.record_hash)
         return rows.filter(pa.array([not flag for flag in again]))
 
     def _reject(self, record: Rejected, pending: _Pending) -> None:
@@ -254,6 +264,10 @@ class GraphLoad:
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
             listed=plain_table(pending.listed, LISTED_COLUMNS) if pending.listed else None,
         )
+
+
+def _graph_id(rows: pa.Table) -> str:
+    return str(rows.column("graph_id")[0])
 
 
 def _listing_row(listing: GraphListing, project_id: str) -> dict[str, Any]:

@@ -80,6 +80,11 @@ class Rejected:
     record: str
 
     @property
+    def is_running(self) -> bool:
+        """Whether it says that it is `backing_up`."""
+        return '"status": "backing_up"' in self.record
+
+    @property
     def record_hash(self) -> str:
         """Names this version of the record."""
         text = f"{self.graph_id}\0{self.reason}\0{self.record}"
@@ -230,6 +235,13 @@ def reject(row: Any, graph_id: str | None, reason: str) -> Rejected:
     if not isinstance(backup_id, str) or _text_fault(backup_id):
         backup_id = None
     return Rejected(graph_id, backup_id, reason, simplejson.dumps(row))
+
+
+def record_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The record that an accepted row stands for, unknown fields included."""
+    names = (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS)
+    known = {name: row[name] for name in names if row[name] is not None}
+    return known | (load_exact(row[EXTRA]) if row[EXTRA] else {})
 
 
 def find_fault(row: Any, graph_id: str) -> str | None:

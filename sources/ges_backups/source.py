@@ -8,7 +8,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 
 from ges_backups.client import GesClient
-from ges_backups.columns import BACKUP_COLUMNS
+from ges_backups.columns import BACKUP_COLUMNS, json_columns
 from ges_backups.credentials import GesCredentials
 from ges_backups.graph import ListingOptions
 from ges_backups.load import Batch, GraphLoad, Observer
@@ -97,9 +97,11 @@ def ges_backups(
         start_timestamp: Any = dlt.sources.incremental(  # noqa: ARG001, B008
             "start_timestamp", initial_value=0, lag=EVERYTHING, allow_external_schedulers=False
         ),
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[Any]:
         """One row per backup ever seen."""
-        yield from _some(batch.backups)
+        for table in _some(batch.backups):
+            hints = json_columns(table)
+            yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
     @dlt.transformer(
         data_from=graph_listings, primary_key="id", write_disposition=UPSERT, columns=GRAPH_COLUMNS
