@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import strategies as st
 
@@ -66,7 +67,10 @@ numbers = st.one_of(
     st.sampled_from(
         [0, -1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30, 253_402_300_800_000]
     ),
-    st.floats(allow_nan=False, allow_infinity=False),
+    # The emulator writes some pages with orjson and some with json: only what both write the same.
+    st.floats(allow_nan=False, allow_infinity=False).filter(
+        lambda value: orjson.dumps(value).decode() == json.dumps(value)
+    ),
 )
 texts = st.text(max_size=20) | st.sampled_from(HOSTILE_TEXTS)
 scalars = st.none() | st.booleans() | numbers | texts

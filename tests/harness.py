@@ -74,6 +74,10 @@ class Warehouse:
         """One load; `settings` are arguments of `load` and of the source."""
         return load(self.path, **settings_for(emulator, **self.settings, **settings))
 
+    def load_with(self, **settings: Any) -> LoadOutcome:
+        """One load with these settings and no others."""
+        return load(self.path, **settings)
+
     def rows(self, table: str) -> list[Row]:
         """All rows of a table of the dataset, as dictionaries; none where there is no table."""
         if not self.path.exists():
@@ -187,6 +191,13 @@ class Asked:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._start = len(emulator.requests)
+
+    @classmethod
+    def of(cls, emulator: Emulator) -> "Asked":
+        """Counts everything that the emulator was ever asked."""
+        asked = cls(emulator)
+        asked._start = 0
+        return asked
 
     def count(self, endpoint: str | None = "backups", graph_id: str | None = None) -> int:
         """Requests of an endpoint, of one graph or of all."""

@@ -209,7 +209,7 @@ def read_token(status: int, token: str | None, error_msg: str | None) -> str:
     """The token out of IAM's answer; raise `CredentialsError` with IAM's own words otherwise."""
     if status == 201 and token:
         return token
-    said = f": {error_msg}" if error_msg else ""
+    said = f": {error_msg.rstrip('.')}" if error_msg else ""
     raise CredentialsError(
         f"IAM gave no token (HTTP {status}){said}. Check {_PREFIX}USERNAME, PASSWORD and DOMAIN_NAME."
     )

@@ -115,6 +115,15 @@ def check_whole_number(name: str, value: int, low: int, high: int) -> int:
     return value
 
 
+def check_seconds(name: str, value: float, high: float) -> float:
+    """Return a number of seconds above zero and up to a bound, or raise `SettingsError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
+        raise SettingsError(
+            f"{name} must be a number of seconds up to {high:g}, not {_shown(value)}."
+        )
+    return float(value)
+
+
 def parse_interval(value: str | float | timedelta) -> float:
     """Return seconds from a `timedelta`, a number of seconds, or text such as ``24h``, ``30m``, ``7d``."""
     if isinstance(value, timedelta):

@@ -19,6 +19,7 @@ from ges_backups.settings import (
     DEFAULT_REQUEST_SECONDS,
     check_graph_ids,
     check_project_id,
+    check_seconds,
     check_whole_number,
     parse_interval,
     resolve_endpoint,
@@ -75,7 +76,7 @@ def ges_backups(
     client = GesClient(
         resolve_endpoint(endpoint, region),
         concurrency=concurrency,
-        request_seconds=float(request_seconds),
+        request_seconds=check_seconds("request_seconds", request_seconds, 3600),
     )
     client.authorize(credentials, project_id, region)
 

@@ -1,0 +1,186 @@
+"""The three kinds of credentials: fetched, renewed, signed; a refused one is said in words."""
+
+import threading
+from typing import Any
+
+import pytest
+from requests import PreparedRequest, Request
+
+from ges_backups.credentials import GesCredentials, KeyAuth, PasswordToken, TokenAuth
+from ges_backups.errors import CredentialsError, SourceDown
+from ges_emulator import Emulator, Fault
+from ges_emulator import Request as Asking
+from harness import Asked, Warehouse, assert_exact, fleet_of
+
+SECRETS = ("my-password", "my-secret-key", "my-security-token", "emulator-token")
+
+
+@pytest.fixture
+def guarded() -> Any:
+    """A fleet behind a server that knows one user, one key and one temporary key."""
+    with Emulator(
+        fleet_of(graphs=3, backups=20),
+        users={("my-domain", "me"): "my-password"},
+        access_keys={"AK": "my-secret-key", "TEMP": ("my-secret-key", "my-security-token")},
+    ) as emulator:
+        yield emulator
+
+
+def password(emulator: Emulator, **changes: str) -> dict[str, str]:
+    return {
+        "username": "me",
+        "password": "my-password",
+        "domain_name": "my-domain",
+        "iam_endpoint": emulator.iam_endpoint,
+        **changes,
+    }
+
+
+def key(access_key: str = "AK", **more: str) -> dict[str, str]:
+    return {"access_key": access_key, "secret_key": "my-secret-key", **more}
+
+
+def load(warehouse: Warehouse, emulator: Emulator, credentials: Any, **settings: Any) -> Any:
+    return warehouse.load_with(
+        project_id=emulator.fleet.project_id,
+        endpoint=emulator.endpoint,
+        credentials=credentials,
+        page_size=5,
+        **settings,
+    )
+
+
+def test_a_password_becomes_one_token_for_a_run(guarded: Emulator, warehouse: Warehouse) -> None:
+    load(warehouse, guarded, password(guarded))
+
+    assert_exact(warehouse, guarded.fleet)
+    assert Asked.of(guarded).count("tokens") == 1
+
+
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
+    guarded: Emulator, warehouse: Warehouse, deaths: int
+) -> None:
+    seen = [0]
+
+    def kill(request: Asking) -> None:
+        seen[0] += request.endpoint == "backups"
+        if request.endpoint == "backups" and seen[0] in [6, 10, 14][:deaths]:
+            guarded.revoke_tokens()
+
+    guarded.before_answer = kill
+    outcome = load(warehouse, guarded, password(guarded), concurrency=4)
+
+    assert outcome.exit_code == 0
+    assert_exact(warehouse, guarded.fleet)
+    assert Asked.of(guarded).count("tokens") == 1 + deaths
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [key(), key("TEMP", security_token="my-security-token")],
+    ids=["key", "temporary key"],
+)
+def test_a_key_signs_every_request(
+    guarded: Emulator, warehouse: Warehouse, credentials: dict[str, str]
+) -> None:
+    load(warehouse, guarded, credentials)
+
+    assert_exact(warehouse, guarded.fleet)
+    assert Asked.of(guarded).count("tokens") == 0
+
+
+def test_a_plain_text_is_a_token(guarded: Emulator, warehouse: Warehouse) -> None:
+    load(warehouse, guarded, "emulator-token")
+    assert_exact(warehouse, guarded.fleet)
+
+
+REFUSED: dict[str, Any] = {
+    "wrong token": {"token": "my-password"},
+    "wrong password": {"password": "my-secret-key"},
+    "wrong domain": {"domain_name": "other"},
+    "wrong key": key(secret_key="my-password"),
+    "unknown key": key("NOBODY"),
+    "temporary key without its token": key("TEMP"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refused_credential_ends_the_load_in_words_and_changes_nothing(
+    guarded: Emulator, warehouse: Warehouse, kind: str
+) -> None:
+    load(warehouse, guarded, {"token": "emulator-token"})
+    before = warehouse.snapshot()
+    credentials = REFUSED[kind]
+    if "password" in credentials or "domain_name" in credentials:
+        credentials = password(guarded, **credentials)
+    asked = Asked(guarded)
+
+    with pytest.raises(CredentialsError) as refused:
+        load(warehouse, guarded, credentials)
+
+    assert not any(secret in str(refused.value) for secret in SECRETS)
+    assert asked.total <= 4
+    assert warehouse.snapshot() == before
+
+
+def test_an_iam_that_is_down_is_said_so(guarded: Emulator, warehouse: Warehouse) -> None:
+    guarded.faults.add(Fault.http(503), times=None, path="tokens")
+
+    with pytest.raises(SourceDown, match="IAM does not answer"):
+        load(warehouse, guarded, password(guarded), request_seconds=0.5)
+    assert not warehouse.rows("backups")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.http(503), Fault.throttled(0), Fault.reset_before_answer(), Fault.cut_body()],
+    ids=lambda fault: fault.name,
+)
+def test_an_iam_that_stumbles_is_asked_again(
+    guarded: Emulator, warehouse: Warehouse, fault: Fault
+) -> None:
+    guarded.faults.add(fault, path="tokens")
+    load(warehouse, guarded, password(guarded))
+    assert_exact(warehouse, guarded.fleet)
+
+
+def test_many_threads_that_see_one_death_fetch_one_token() -> None:
+    fetched: list[str] = []
+
+    def fetch() -> str:
+        fetched.append("t")
+        return f"token {len(fetched)}"
+
+    tokens = PasswordToken(fetch)
+    dead = tokens.auth()
+    tokens.accepted(dead)
+    threads = [
+        threading.Thread(target=lambda: (tokens.renew(dead), tokens.auth())) for _ in "x" * 8
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(fetched) == 2
+
+
+def test_a_fresh_token_that_is_refused_at_once_is_not_renewed() -> None:
+    tokens = PasswordToken(lambda: "token")
+    assert tokens.renew(tokens.auth()) is False
+
+
+def test_what_signs_a_request_shows_no_secret() -> None:
+    request = Request("GET", "http://127.0.0.1/v2/p/graphs?offset=0&limit=1").prepare()
+    token = TokenAuth("emulator-token")
+    signer = KeyAuth("AK", "my-secret-key", "my-security-token")
+    credentials = GesCredentials(token="emulator-token")
+
+    assert token(request).headers["X-Auth-Token"] == "emulator-token"
+    signed: PreparedRequest = signer(request)
+    assert signed.headers["Authorization"].startswith("SDK-HMAC-SHA256 Access=AK")
+    assert signed.headers["X-Security-Token"] == "my-security-token"
+    assert "my-secret-key" not in str(signed.headers)
+    shown = repr((token, signer, str(credentials)))
+    assert not any(secret in shown for secret in SECRETS)
