@@ -1,7 +1,7 @@
 """dlt's DuckDB destination, for a file of any name and for loads that may be killed at any moment.
 
-Two things differ from dlt's own. Tables are named in three parts, as DuckDB takes the first from
-the file's name and finds `ges.backups` ambiguous in a `ges.duckdb`. And a file of rows can be
+Two things differ from dlt's own. Tables can be named in three parts: DuckDB takes the first from
+the file's name, and finds `ges.backups` ambiguous in a `ges.duckdb`. And a file of rows can be
 copied into staging twice: dlt repeats a copy that was committed but not yet noted down when the
 process was killed, and its merge does not expect an id twice.
 """
@@ -29,7 +29,7 @@ class HistoryDuckDb(dlt_duckdb):
 
     Args:
         file: The database's path.
-        catalog: What DuckDB calls the database; None as long as it is not opened.
+        catalog: What DuckDB calls the database, where names need it.
     """
 
     def __init__(self, file: str, catalog: str | None = None) -> None:

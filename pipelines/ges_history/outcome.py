@@ -110,7 +110,7 @@ class Watch:
             return
         rows = _query(
             client,
-            "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"
+            "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"  # noqa: S608
             f" WHERE _dlt_load_id IN ({_literals(load_ids)})",
         )
         for row in rows:

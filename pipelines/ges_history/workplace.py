@@ -187,11 +187,11 @@ class Workplace:
 
         Args:
             progress: dlt's progress collector.
-            catalog: What DuckDB calls the open database.
+            catalog: What DuckDB calls the open database, where a schema is called the same.
         """
         try:
             return self._pipeline(progress, catalog)
-        except (ValueError, KeyError, DltException) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, DltException) as error:
             if not (self.folder / PIPELINE_NAME / "state.json").exists():
                 raise
             self.say(f"The packages in {self.folder} are broken ({error}): they are dropped.")
@@ -244,7 +244,9 @@ class Workplace:
         self._wait_for(take, DatabaseError, note)
         with held[0] as connection:
             check_layout(connection)
-            pipeline = self.pipeline(progress, database_name(connection))
+            name = database_name(connection)
+            is_ambiguous = name.lower() in (DATASET, f"{DATASET}_staging")
+            pipeline = self.pipeline(progress, name if is_ambiguous else None)
             with pipeline.sql_client() as client:
                 yield pipeline, client
 
