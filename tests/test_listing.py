@@ -5,7 +5,7 @@ same over HTTP.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import event, given
@@ -229,6 +229,24 @@ def test_a_count_that_never_fits_the_rows_is_an_error_that_says_so() -> None:
     with pytest.raises(UnsettledListing) as unsettled:
         read_complete(fetch, lambda offsets, limit: (fetch(at, limit) for at in offsets), 3, PATH)
     assert unsettled.value.error_code == "UNSETTLED"
+
+
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("wrong_by", [-2, -1, 1, 2])
+def test_one_count_that_is_wrong_loses_no_row(at: int, wrong_by: int) -> None:
+    moving = MovingList(keys_of(11))
+    answered: list[int] = []
+
+    def fetch(offset: int, limit: int) -> Page[None]:
+        page = moving.fetch(offset, limit)
+        answered.append(offset)
+        count = page.count + wrong_by * (len(answered) == at + 1)
+        return replace(page, count=max(count, page.end))
+
+    listed = read_complete(
+        fetch, lambda offsets, limit: (fetch(at, limit) for at in offsets), 4, PATH
+    )
+    assert listed.keys == keys_of(11)
 
 
 between = st.lists(

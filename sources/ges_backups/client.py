@@ -145,7 +145,8 @@ class GesClient:
                 response.status_code, response.headers.get("Retry-After"), body, path
             )
             if response.status_code == 429 and isinstance(error, TransientError):
-                self.pace.throttled(error.retry_after)
+                asked = error.retry_after
+                self.pace.throttled(None if asked is None else min(asked, self.request_seconds))
             raise error
         self.pace.accepted()
         return body

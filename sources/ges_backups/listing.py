@@ -185,6 +185,8 @@ def read_complete(
                 _read_ahead(fetch_many, chain, limit)
                 _read_on(fetch, chain, limit)
             count = _catch_up_in_front(fetch, chain, limit)
+            if count != page.count:
+                _confirm_end(fetch, chain, count, limit)
         except _Broken as broken:
             problem = str(broken)
             standing = []
@@ -238,7 +240,7 @@ def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
 
 def _ids(keys: list[str]) -> list[str]:
     """Keys without what tells the rows of a page apart that have the same id."""
-    return [key.rstrip("\0") for key in keys]
+    return [key[:1] + key[1:].split("\0", 1)[0] for key in keys]
 
 
 def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
@@ -292,6 +294,13 @@ def _catch_up_in_front(fetch: Fetch[R], chain: Chain[R], limit: int) -> int:
     if known and page.keys[known[0]] == chain.keys[0]:
         chain.put_before(page.keys[: known[0]])
     return page.count
+
+
+def _confirm_end(fetch: Fetch[R], chain: Chain[R], count: int, limit: int) -> None:
+    """Where answers differed in their count: the last row must still be the last, by one more answer."""
+    page = fetch(max(chain.end - 1, 0), limit)
+    if page.count != count or _ids(page.keys) != _ids(chain.keys[-1:]):
+        raise _Broken("the list moved at its end")
 
 
 def read_recent(

@@ -1,0 +1,237 @@
+"""Each way in which a server can be wrong, once passing (the load is exact) and once lasting."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ges_backups.errors import CredentialsError, GesError, SourceDown
+from ges_emulator import Emulator, Fault, Request
+from harness import Warehouse, assert_exact, examples, fill, fleet_of, the_graph
+from ledger import Ledger
+
+PASSING = [
+    *Fault.transient(),
+    Fault.http(408),
+    Fault.http(504, html=True),
+    Fault.slow_drip(500, 0.01),
+    Fault.gzip(),
+    Fault.huge_body(2**20),
+    Fault.list_is({"a": 1}),
+    Fault.list_is("rows"),
+    Fault.count_is(1.5),
+    Fault.count_is(True),
+    Fault.count_is([]),
+    Fault.count_off_by(2),
+    Fault.count_off_by(-2),
+    Fault.offset_ignored(),
+    Fault.body(b"null", "null"),
+    Fault.body(b"[" * 100_000, "deep"),
+    Fault.body(b"\xff\xfe\x00", "no utf-8"),
+    Fault.body(b"", "empty body"),
+]
+LASTING = [
+    Fault.http(400),
+    Fault.http(403),
+    Fault.http(500),
+    Fault.http(502, html=True),
+    Fault.throttled(),
+    Fault.throttled(3600),
+    Fault.reset_before_answer(),
+    Fault.reset_after_headers(),
+    Fault.reset_within_body(),
+    Fault.cut_body(),
+    Fault.hang(),
+    Fault.slow_drip(1, 0.2),
+    Fault.broken_json(),
+    Fault.html_page(),
+    Fault.empty_object(),
+    Fault.list_missing(),
+    Fault.list_is(None),
+    Fault.count_missing(),
+    Fault.count_is(-1),
+    Fault.count_off_by(-1),
+    Fault.empty_page(),
+    Fault.redirect("http://127.0.0.1:9/"),
+    Fault.body(b"[" * 100_000, "deep"),
+]
+#: Lasting faults of which only lists of several pages can tell.
+OF_PAGES = [Fault.page_repeated(), Fault.offset_ignored(), Fault.count_off_by(1)]
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """Three graphs: two of several pages of four, one of a single page."""
+    fleet = fleet_of(graphs=2, backups=11)
+    fill(fleet.add_graph("g3"), 2)
+    with Emulator(fleet) as emulator:
+        yield emulator
+
+
+@pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+def test_a_fault_that_passes_is_not_seen_in_the_result(
+    emulator: Emulator, ledger: Ledger, fault: Fault, order: str
+) -> None:
+    emulator.order = order
+    emulator.faults.add(fault, at={2, 4, 5})
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+
+    for graph in emulator.fleet.graphs:
+        fill(graph, 2, first=100)
+    emulator.faults.add(fault, at={2, 3})
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+    assert {listing.error for listing in ledger.outcomes} == {None}
+
+
+@pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.name)
+def test_a_lasting_outage_ends_in_time_with_one_sentence_and_changes_nothing(
+    emulator: Emulator, ledger: Ledger, fault: Fault
+) -> None:
+    ledger.load(emulator, page_size=4)
+    state, rows = ledger.state, ledger.backups
+    emulator.faults.add(fault, times=None)
+    started = time.monotonic()
+
+    with pytest.raises(GesError) as down:
+        ledger.load(emulator, page_size=4, request_seconds=1)
+
+    assert time.monotonic() - started < 8
+    assert "\n" not in str(down.value)
+    assert (ledger.state, ledger.backups) == (state, rows)
+    emulator.faults.clear()
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+
+
+@pytest.mark.parametrize("fault", [*LASTING, *OF_PAGES], ids=lambda fault: fault.name)
+def test_a_graph_whose_answers_stay_wrong_is_reported_and_the_others_are_loaded(
+    emulator: Emulator, ledger: Ledger, fault: Fault
+) -> None:
+    ledger.load(emulator, page_size=4)
+    for graph in emulator.fleet.graphs:
+        fill(graph, 2, first=100)
+        graph.delete_backup(graph.backups[0])
+    emulator.faults.add(fault, times=None, graph_id="g2")
+    started = time.monotonic()
+
+    ledger.load(emulator, page_size=4, request_seconds=1, full=True)
+
+    assert time.monotonic() - started < 8
+    outcomes = ledger.last_outcomes
+    assert outcomes.pop("g2") in ("failed", "forbidden")
+    assert outcomes == {"g1": "complete", "g3": "complete"}
+    assert ledger.deleted == {"g1-b0", "g3-b0"}
+    emulator.faults.clear()
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+
+
+def stop_answering_after_the_list_of_graphs(emulator: Emulator) -> None:
+    emulator.faults.add(Fault.http(503), None, path="backups")
+    emulator.faults.add(Fault.http(503), None, path="graphs", at=range(3, 999))
+
+
+def lasting_outages() -> dict[str, tuple[Callable[[Emulator], None], type[GesError], str]]:
+    """Outages, the error of a load, and its words."""
+    return {
+        "down": (lambda emulator: emulator.stop(), SourceDown, "does not answer"),
+        "503": (
+            lambda emulator: emulator.faults.add(Fault.http(503), None),
+            SourceDown,
+            "does not answer.*HTTP 503",
+        ),
+        "hangs": (
+            lambda emulator: emulator.faults.add(Fault.hang(), None),
+            SourceDown,
+            "did not answer in time",
+        ),
+        "503 for each graph": (
+            stop_answering_after_the_list_of_graphs,
+            SourceDown,
+            "does not answer",
+        ),
+        "401": (
+            lambda emulator: emulator.revoke_tokens(),
+            CredentialsError,
+            "refused the credential .HTTP 401, APIGW.0301",
+        ),
+        "403": (
+            lambda emulator: emulator.faults.add(Fault.http(403), None),
+            GesError,
+            "GES.0016",
+        ),
+        "redirect": (
+            lambda emulator: emulator.faults.add(Fault.redirect("http://127.0.0.1:9/"), None),
+            GesError,
+            "check ENDPOINT",
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", lasting_outages())
+def test_under_a_lasting_outage_the_warehouse_is_as_before(
+    emulator: Emulator, warehouse: Warehouse, kind: str
+) -> None:
+    cause, error, words = lasting_outages()[kind]
+    warehouse.load(emulator, page_size=4)
+    for graph in emulator.fleet.graphs:
+        fill(graph, 2, first=100)
+    before = warehouse.snapshot()
+    cause(emulator)
+    started = time.monotonic()
+
+    with pytest.raises(error, match=words) as down:
+        warehouse.load(emulator, page_size=4, request_seconds=1)
+
+    assert time.monotonic() - started < 15
+    assert "\n" not in str(down.value).strip()
+    assert warehouse.snapshot() == before
+    emulator.faults.clear()
+    emulator.start()
+    emulator.tokens.add("emulator-token", emulator.fleet.project_id)
+    warehouse.load(emulator, page_size=4)
+    assert_exact(warehouse, emulator.fleet)
+
+
+@examples(4)
+@given(seed=st.integers(0, 2**32), order=st.sampled_from(["old_to_new", "new_to_old", "shuffled"]))
+def test_under_random_faults_a_load_is_still_exact(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, order: str
+) -> None:
+    fleet = fleet_of(graphs=4, backups=23)
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    with Emulator(fleet, order=order) as emulator:
+        emulator.faults.random(rate=0.3, seed=seed)
+        for first in (100, 200):
+            ledger.load(emulator, page_size=6, concurrency=16)
+            assert {listing.error for listing in ledger.outcomes} == {None}
+            assert_exact(ledger, fleet)
+            for graph in fleet.graphs:
+                fill(graph, 3, first)
+                graph.delete_backup(graph.backups[1])
+        assert emulator.faults.met
+
+
+def test_under_random_faults_and_drift_a_load_into_duckdb_is_still_exact(
+    emulator: Emulator, warehouse: Warehouse
+) -> None:
+    graph = the_graph(emulator.fleet)
+    moves: list[int] = []
+
+    def move(request: Request) -> None:
+        if request.graph_id == "g1" and len(moves) < 3:
+            moves.append(1)
+            fill(graph, 1, first=100 + len(moves))
+
+    emulator.before_answer = move
+    emulator.faults.random(rate=0.3, seed=7)
+    outcome = warehouse.load(emulator, page_size=4, concurrency=8)
+    assert outcome.exit_code == 0
+    emulator.before_answer = None
+    warehouse.load(emulator, page_size=4, concurrency=8)
+    assert_exact(warehouse, emulator.fleet)
