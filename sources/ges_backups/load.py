@@ -16,10 +16,10 @@ from ges_backups.fleet import Fleet, fetch_graphs
 from ges_backups.graph import GraphListing, ListingOptions
 from ges_backups.records import Rejected, record_of, reject
 from ges_backups.tables import (
-    LISTED_COLUMNS,
     LISTING_COLUMNS,
     REJECTED_COLUMNS,
     graphs_table,
+    listed_table,
     plain_table,
 )
 
@@ -60,12 +60,9 @@ class _Pending:
     rows: list[pa.Table] = field(default_factory=list)
     listings: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    listed: list[dict[str, Any]] = field(default_factory=list)
+    listed: list[pa.Table] = field(default_factory=list)
     graphs: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.rows)) + len(self.listed) + len(self.listings)
+    size: int = 0
 
 
 class SeenIds:
@@ -179,10 +176,12 @@ class GraphLoad:
         if listing.unchanged and observed:
             return
         pending.listings.append(_listing_row(listing, self._project_id))
+        pending.size += 1
         for record in listing.rejected:
             self._reject(record, pending)
         if listing.rows is not None:
             pending.rows.append(listing.rows)
+            pending.size += len(listing.rows)
             if self._graph_ids is not None:
                 pending.graphs.append(_graph_of(listing))
         self._take_evidence(listing, pending)
@@ -193,14 +192,12 @@ class GraphLoad:
         ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
         if not self._may_be_gone(listing, ids):
             return
-        row = {
-            "project_id": self._project_id,
-            "graph_id": listing.graph_id,
-            "listed_at": listing.listed_at,
-        }
-        pending.listed.extend({**row, "id": backup_id} for backup_id in sorted(ids))
-        if listing.outcome == "complete":
-            pending.listed.append({**row, "id": None})
+        marks = [None] if listing.outcome == "complete" else []
+        evidence = listed_table(
+            [*sorted(ids), *marks], self._project_id, listing.graph_id, listing.listed_at
+        )
+        pending.listed.append(evidence)
+        pending.size += len(evidence)
 
     def _may_be_gone(self, listing: GraphListing, ids: set[str]) -> bool:
         """Whether the warehouse may hold backups that are not listed: older ones, or some just deleted."""
@@ -262,7 +259,7 @@ class GraphLoad:
             graphs=graphs_table(pending.graphs, self._project_id) if pending.graphs else None,
             listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
-            listed=plain_table(pending.listed, LISTED_COLUMNS) if pending.listed else None,
+            listed=pa.concat_tables(pending.listed) if pending.listed else None,
         )
 
 

@@ -1,6 +1,7 @@
 """The tables beside `ges.backups`: their columns with descriptions, and how rows become Arrow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -137,10 +138,27 @@ LISTED_COLUMNS: dict[str, Any] = {
 _TO_ARROW = {"text": pa.string(), "bigint": pa.int64(), "timestamp": UTC_TIME}
 
 
+def listed_table(
+    ids: Sequence[str | None], project_id: str, graph_id: str, listed_at: datetime
+) -> pa.Table:
+    """One table of the columns of `ges.listed_backups`: the ids that a listing of a graph showed."""
+    times = pa.repeat(pa.scalar(listed_at, type=UTC_TIME), len(ids))
+    columns = {
+        "project_id": pa.repeat(project_id, len(ids)),
+        "graph_id": pa.repeat(graph_id, len(ids)),
+        "id": pa.array(ids, type=pa.string()),
+        "listed_at": times,
+    }
+    return pa.table(columns, schema=_schema(LISTED_COLUMNS))
+
+
 def plain_table(rows: list[dict[str, Any]], columns: dict[str, Any]) -> pa.Table:
     """A table of rows in the types of one of the column sets above."""
-    schema = pa.schema(
+    return pa.Table.from_pylist(rows, schema=_schema(columns))
+
+
+def _schema(columns: dict[str, Any]) -> pa.Schema:
+    return pa.schema(
         pa.field(name, _TO_ARROW[hint["data_type"]], nullable=hint.get("nullable", True))
         for name, hint in columns.items()
     )
-    return pa.Table.from_pylist(rows, schema=schema)
