@@ -45,9 +45,11 @@ def reference(options: Options) -> tuple[list[Result], str]:
         tools = options.beside(VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT)
         results = play("reference", server, tools, rounds=options.rounds_or(5))
     share = max(result.server_core_share for result in results)
+    capacity = alone["pages_per_second"] / alone["server_core_share"]
     note = (
-        f"The server alone gave raw sockets {alone['pages_per_second']:,.0f} pages/s at "
-        f"{alone['server_core_share']:.0%} of its core; in the runs it used {share:.0%} at most."
+        f"The server alone gave raw sockets {alone['pages_per_second']:,.0f} pages/s with "
+        f"{alone['server_core_share']:.0%} of its core, so about {capacity:,.0f} with all of it; "
+        f"in the runs it used {share:.0%} at most."
     )
     return results, f"{tables.comparison(results)}\n\n{note}"
 
@@ -158,8 +160,11 @@ def latency(options: Options) -> tuple[list[Result], str]:
                     )
                 )
     header = "tool | graphs x backups | load | requests | waiting s | fixed s | seconds | ratio"
-    text = tables.table(header.split(" | "), rows)
-    return [*fixed, *results], f"{text}\n\n{tables.comparison(results)}"
+    parts = [tables.table(header.split(" | "), rows)]
+    for graphs in dict.fromkeys(result.graphs for result in results):
+        mine = tables.comparison(of(results, graphs=graphs))
+        parts.append(f"Graphs: {graphs}\n\n{mine}")
+    return [*fixed, *results], "\n\n".join(parts)
 
 
 def throttled(options: Options) -> tuple[list[Result], str]:
