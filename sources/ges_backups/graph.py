@@ -314,7 +314,7 @@ def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
     base = 0
     for page in pages:
         rows = page.rows
-        if not rows.rejected and len(rows.index) == rows.batch.num_rows:
+        if isinstance(rows.index, range):  # regular throughout: no key stands twice
             offsets.update(zip(page.keys, range(base, base + len(page.keys)), strict=True))
         else:
             for place, (key, index) in enumerate(zip(page.keys, rows.index, strict=True)):
