@@ -9,6 +9,7 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.exceptions import DltException
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -125,8 +126,9 @@ def _load_or_give_up(
 ) -> list[str]:
     """Load a package that was left; one that can never be loaded must not block those to come."""
     try:
+        _adopt_schemas(pipeline)
         return _load_package(pipeline, client)
-    except PipelineStepFailed as failed:
+    except (PipelineStepFailed, DltException, ValueError) as failed:
         if not is_lasting(failed, embedded=place.destination == "duckdb"):
             raise
         place.say(
@@ -135,6 +137,20 @@ def _load_or_give_up(
         )
         pipeline.drop()
         return []
+
+
+def _adopt_schemas(pipeline: dlt.Pipeline) -> None:
+    """Let dlt know the tables of a package that was committed when the process was killed.
+
+    dlt commits a package before its own copy of the schema, and normalizes by the latter.
+    """
+    packages = pipeline._get_normalize_storage().extracted_packages
+    for load_id in pipeline.list_extracted_load_packages():
+        schema = packages.load_schema(load_id)
+        pipeline.schemas.save_schema(schema)
+        if not pipeline.default_schema_name:
+            with pipeline.managed_state():
+                pipeline.default_schema_name = schema.name  # type: ignore[assignment]
 
 
 def _load_package(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> list[str]:
