@@ -4,6 +4,7 @@ The list is in memory and moves by a script that hypothesis writes. `test_proper
 same over HTTP.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -231,22 +232,47 @@ def test_a_count_that_never_fits_the_rows_is_an_error_that_says_so() -> None:
     assert unsettled.value.error_code == "UNSETTLED"
 
 
-@pytest.mark.parametrize("at", range(8))
 @pytest.mark.parametrize("wrong_by", [-2, -1, 1, 2])
-def test_one_count_that_is_wrong_loses_no_row(at: int, wrong_by: int) -> None:
-    moving = MovingList(keys_of(11))
-    answered: list[int] = []
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_counts_that_are_wrong_lose_no_row(limit: int, wrong_by: int) -> None:
+    """One or two answers of a listing count wrongly, whichever they are."""
+    for wrong in itertools.combinations(range(24), 2):
+        moving = MovingList(keys_of(11))
+        answered: list[int] = []
 
-    def fetch(offset: int, limit: int) -> Page[None]:
-        page = moving.fetch(offset, limit)
-        answered.append(offset)
-        count = page.count + wrong_by * (len(answered) == at + 1)
-        return replace(page, count=max(count, page.end))
+        def fetch(
+            offset: int,
+            limit: int,
+            moving: MovingList = moving,
+            answered: list[int] = answered,
+            wrong: tuple[int, int] = wrong,
+        ) -> Page[None]:
+            page = moving.fetch(offset, limit)
+            answered.append(offset)
+            count = page.count + wrong_by * (len(answered) - 1 in wrong)
+            return replace(page, count=max(count, page.end))
 
-    listed = read_complete(
-        fetch, lambda offsets, limit: (fetch(at, limit) for at in offsets), 4, PATH
-    )
-    assert listed.keys == keys_of(11)
+        listed = read_complete(
+            fetch, lambda at, limit, fetch=fetch: (fetch(one, limit) for one in at), limit, PATH
+        )
+        assert listed.keys == keys_of(11)
+
+
+def test_rows_that_come_in_front_meanwhile_cost_no_second_reading() -> None:
+    script = [("stay", 0), ("append", 0), ("append", 0)]
+    moving = MovingList(keys_of(20), reverse=True, script=script)
+
+    listed = complete(moving, 5)
+
+    assert (listed.restarts, listed.count) == (0, 22)
+    assert listed.keys == moving.keys[::-1]
+
+
+def test_a_row_that_an_order_turned_twice_shows_twice_is_no_repeat() -> None:
+    script = [("stay", 0), ("turn", 0), *[("stay", 0)] * 4, ("turn", 0)]
+    moving = MovingList(keys_of(3), script=script)
+
+    assert sorted(complete(moving, 1).keys) == keys_of(3)
 
 
 between = st.lists(

@@ -98,12 +98,19 @@ class Chain(Generic[R]):
     keys: list[str] = field(default_factory=list)
     rank: dict[str, int] = field(default_factory=dict)
     last: Page[R] | None = None
+    counts: set[int] = field(default_factory=set)
     repeats: bool = False
 
     @property
     def end(self) -> int:
         """The position behind the chain, as far as nothing moved."""
         return self.start + len(self.keys)
+
+    def see(self, page: Page[R]) -> Page[R]:
+        """Remember an answer as the last one, and its count."""
+        self.last = page
+        self.counts.add(page.count)
+        return page
 
     def append(self, keys: Iterable[str]) -> None:
         """Add rows behind the anchor; a key that the chain already holds breaks it."""
@@ -177,7 +184,8 @@ def read_complete(
         try:
             page = first if first is not None and restarts == 0 else fetch(0, limit)
             most = most or page.count + MAX_GROWTH
-            chain = Chain[R](most=most, last=page)
+            chain = Chain[R](most=most)
+            chain.see(page)
             if restarts % 2 or standing:
                 _read_standing(fetch, chain, limit)
             else:
@@ -185,7 +193,7 @@ def read_complete(
                 _read_ahead(fetch_many, chain, limit)
                 _read_on(fetch, chain, limit)
             count = _catch_up_in_front(fetch, chain, limit)
-            if count != page.count:
+            if chain.counts != {count}:
                 _confirm_end(fetch, chain, count, limit)
         except _Broken as broken:
             problem = str(broken)
@@ -214,8 +222,8 @@ def _read_ahead(fetch_many: FetchMany[R], chain: Chain[R], limit: int) -> None:
     for page in pages:
         if len(page.keys) < 2 or page.keys[0] != chain.keys[-1]:
             return
+        chain.see(page)
         chain.append(page.keys[1:])
-        chain.last = page
 
 
 def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
@@ -228,7 +236,7 @@ def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
     chain.append_again(page.keys)
     anchor = page.keys[-1:]
     while chain.end < page.count:
-        page = chain.last = fetch(chain.end - 1, limit)
+        page = chain.see(fetch(chain.end - 1, limit))
         if _ids(page.keys[:1]) != _ids(anchor):
             raise _Broken("the list moved")
         fresh = page.keys[1:] or _step_singly(fetch, page, limit)
@@ -254,7 +262,7 @@ def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
         idle += 1
         if idle > MAX_IDLE_PAGES:
             raise _Broken("the list does not advance")
-        page = chain.last = fetch(max(at, 0), limit)
+        page = chain.see(fetch(max(at, 0), limit))
         known = chain.newest_known(page)
         if known is None:
             if page.offset == 0:
