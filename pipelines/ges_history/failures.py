@@ -92,7 +92,8 @@ def _readable(error: BaseException) -> BaseException:
         if isinstance(cause, UnknownDestinationModule):
             return SettingsError(f"dlt has no destination {cause.ref!r}: check --destination.")
         if isinstance(cause, MissingDependencyException):
-            return SettingsError(_first_line(cause))
+            needed = " ".join(f"'{name}'" for name in cause.dependencies)
+            return SettingsError(f"{cause.caller} is not installed: pip install {needed}.")
     if isinstance(error, PipelineStepFailed):
         kept = _KEPT.get(
             error.step, "What was listed is kept, and the next load takes it up again."

@@ -20,14 +20,9 @@ from ges_history.destination import bounded_memory
 from ges_history.failures import is_lasting, is_out_of_memory, readable_errors, reason_of
 from ges_history.lineage import Lineage
 from ges_history.outcome import LoadOutcome, Watch
+from ges_history.runtime import dlt_settings, for_owner_only
 from ges_history.settle import Settled, settle_with
-from ges_history.workplace import (
-    Progress,
-    Say,
-    Workplace,
-    dlt_settings,
-    for_owner_only,
-)
+from ges_history.workplace import Progress, Say, Workplace
 
 
 def load(

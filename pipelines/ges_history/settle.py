@@ -60,8 +60,9 @@ def settle_with(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> Settled:
 
 
 def is_duckdb(pipeline: dlt.Pipeline) -> bool:
-    """Whether the pipeline loads into a DuckDB file."""
-    return pipeline.destination is not None and pipeline.destination.destination_name == "duckdb"
+    """Whether the pipeline loads into a DuckDB file, by whatever name the destination is set up."""
+    destination = pipeline.destination
+    return destination is not None and destination.destination_type == "dlt.destinations.duckdb"
 
 
 def _tables(client: SqlClientBase[Any], names: Iterable[str]) -> set[str]:

@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import dlt
-from dlt.common.configuration.container import Container
-from dlt.common.configuration.providers import CustomLoaderDocProvider
-from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
-from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.exceptions import DltException
-from dlt.common.runtime.telemetry import stop_telemetry
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
@@ -29,56 +25,6 @@ KEPT_PACKAGES = 3
 
 Say = Callable[[str], None]
 Progress = Any  # one of dlt's collectors, or the name of one
-
-DLT_SETTINGS: dict[str, Any] = {
-    "runtime": {
-        "dlthub_telemetry": False,
-        "log_level": "CRITICAL",
-        "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
-    },
-    "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
-    "load": {
-        "delete_completed_jobs": True,
-        "truncate_staging_dataset": True,
-        "raise_on_max_retries": 5,
-    },
-}
-
-
-@contextmanager
-def dlt_settings(*, isolated: bool = False) -> Iterator[None]:
-    """dlt's settings that a history needs, below the user's own, for as long as a load runs.
-
-    Args:
-        isolated: Ignore the user's settings, for the demo.
-    """
-    context = Container()[PluggableRunContext]
-    before = context.providers
-    provider = CustomLoaderDocProvider("ges_history", lambda: DLT_SETTINGS, supports_secrets=False)
-    others = [known for known in before.providers if known.name != provider.name]
-    context.providers = ConfigProvidersContainer([*([] if isolated else others), provider])
-    _start_runtime(context)
-    try:
-        yield
-    finally:
-        context.providers = before
-        _start_runtime(context)
-
-
-def _start_runtime(context: PluggableRunContext) -> None:
-    """Let log level and telemetry follow the settings: dlt started both when it was imported."""
-    stop_telemetry()
-    context.initialize_runtime()
-
-
-@contextmanager
-def for_owner_only() -> Iterator[None]:
-    """Files made meanwhile are readable by their owner only."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 class Workplace:
@@ -226,9 +172,8 @@ class Workplace:
             DatabaseError: Another process held it for longer than `wait`, or it is no history.
         """
         if self.destination != "duckdb":
-            pipeline = self.pipeline(progress)
-            with pipeline.sql_client() as client:
-                yield pipeline, client
+            with self._connected(self.pipeline(progress)) as opened:
+                yield opened
             return
         import duckdb  # noqa: PLC0415
 
@@ -249,6 +194,29 @@ class Workplace:
             pipeline = self.pipeline(progress, name if is_ambiguous else None)
             with pipeline.sql_client() as client:
                 yield pipeline, client
+
+    @contextmanager
+    def _connected(
+        self, pipeline: dlt.Pipeline
+    ) -> Iterator[tuple[dlt.Pipeline, SqlClientBase[Any]]]:
+        """Another destination than a DuckDB file, with a connection to it."""
+        unopened: Any = pipeline.sql_client()
+        self._check_merges(pipeline)
+        try:
+            with unopened as client:
+                yield pipeline, client
+        except unopened.dbapi.Error as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DatabaseError(f"The destination {self.destination} says: {reason}") from error
+
+    def _check_merges(self, pipeline: dlt.Pipeline) -> None:
+        destination: Any = pipeline.destination
+        strategies = destination.capabilities().supported_merge_strategies or ()
+        if "upsert" not in strategies or not issubclass(destination.client_class, SqlJobClientBase):
+            raise DatabaseError(
+                f"The destination {self.destination} cannot hold a history: dlt cannot merge rows "
+                "into it. Use duckdb, postgres, or another database that can."
+            )
 
     def _obstacle(self, message: str) -> str:
         """What holds the file; raises where waiting does not help."""

@@ -83,7 +83,8 @@ def load(
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
-        click.echo("\n".join(summary(outcome, database)))
+        where = database if destination == "duckdb" else f"the destination {destination}"
+        click.echo("\n".join(summary(outcome, where)))
     sys.exit(outcome.exit_code)
 
 
@@ -116,7 +117,7 @@ def _hide_pandas_from_pyarrow() -> None:
         sys.meta_path.remove(finder)
 
 
-def summary(outcome: "LoadOutcome", database: Path) -> list[str]:
+def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
     """The outcome in a few lines for people."""
     graphs, backups = outcome.graphs, outcome.backups
     failed = f", {graphs['failed']:,} failed" if graphs["failed"] else ""

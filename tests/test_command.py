@@ -1,0 +1,374 @@
+"""``ges-backups load`` as a user runs it: exit codes, what it prints, and how it ends when stopped."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_harness import PROGRAM, SETTING, Command, environment, folder_of, unfinished
+from ges_emulator import Emulator, Fault, Fleet
+from harness import DAY_MS, FIRST_MS, NOW, Warehouse, assert_exact, fill, fleet_of, the_graph
+
+TOKEN = f"{SETTING}CREDENTIALS__TOKEN"
+
+
+@pytest.fixture
+def command(emulator: Emulator, tmp_path: Path) -> Command:
+    return Command(emulator, tmp_path)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Warehouse:
+    """The database that the command makes where no other is given."""
+    return Warehouse(tmp_path / "ges_backups.duckdb")
+
+
+def assert_sentence(text: str) -> None:
+    """One line for a person, without a traceback."""
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("ges-backups: ")
+    assert len(lines[0]) > 40
+
+
+def test_summary_for_people(command: Command, history: Warehouse, fleet: Fleet) -> None:
+    the_graph(fleet).add_backup(NOW, status="backing_up", id="running")
+    first = command.load()
+    assert (first.code, first.err) == (0, "")
+    lines = first.out.splitlines()
+    assert lines[0] == "graphs    2 listed"
+    assert lines[1] == "backups   7 new, 0 changed, 0 deleted; 1 running, 7 in the history"
+    assert re.fullmatch(r"cost      3 requests, \d+\.\d s", lines[2])
+    assert lines[3] == "database  ges_backups.duckdb"
+    second = command.load()
+    assert second.out.splitlines()[1].startswith(
+        "backups   nothing new, nothing changed; 1 running"
+    )
+    assert_exact(history, fleet)
+
+
+def test_json_holds_the_same_for_programs(command: Command, fleet: Fleet) -> None:
+    the_graph(fleet).add_record({"id": "bad", "graph_id": "g1"})
+    fleet.add_graph("g3")
+    assert command.emulator is not None
+    command.emulator.forbid("g3")
+    done = command.load("--json")
+    found = done.json
+    assert done.code == 3
+    assert list(found) == ["outcome", "graphs", "backups", "requests", "seconds", "problems"]
+    assert found["outcome"] == "partial"
+    assert found["graphs"] == {"total": 3, "listed": 2, "failed": 1}
+    assert found["backups"] == {
+        "new": 6,
+        "changed": 0,
+        "deleted": 0,
+        "returned": 0,
+        "rejected": 1,
+        "running": 0,
+        "total": 6,
+    }
+    assert found["requests"] == 4
+    assert isinstance(found["seconds"], float)
+    by_outcome: dict[str, Any] = {problem["outcome"]: problem for problem in found["problems"]}
+    assert by_outcome["forbidden"]["graph_id"] == "g3"
+    assert by_outcome["forbidden"]["error_code"] == "GES.0016"
+    assert by_outcome["rejected"]["backup_id"] == "bad"
+    again = command.load("--json")
+    assert (again.code, again.json["backups"]["rejected"]) == (3, 0)
+    command.emulator.allow("g3")
+    assert command.load("--json").json["outcome"] == "unchanged"
+
+
+def test_changes_are_counted(command: Command, fleet: Fleet) -> None:
+    graph = the_graph(fleet)
+    graph.add_backup(NOW, status="backing_up", id="running")
+    gone = graph.backups[0]
+    command.load()
+    graph.delete_backup(gone)
+    graph.backups[-1].finish()
+    fill(graph, 2, first=50)
+    counts = command.load("--json").json["backups"]
+    assert (counts["new"], counts["changed"], counts["deleted"], counts["running"]) == (2, 1, 1, 0)
+    graph.add_record(gone.record, index=0, start_ms=gone.start_ms)
+    counts = command.load("--json").json["backups"]
+    assert (counts["new"], counts["changed"], counts["returned"]) == (0, 0, 1)
+
+
+def test_window_loads_what_started_in_it(command: Command, history: Warehouse) -> None:
+    day = [datetime.fromtimestamp((FIRST_MS + n * DAY_MS) / 1000, UTC).isoformat() for n in (1, 2)]
+    done = command.load("--since", day[0], "--until", day[1])
+    assert done.code == 0
+    assert set(history.backups) == {"g1-b1", "g2-b1"}
+    command.load("--since", day[1])
+    assert set(history.backups) == {"g1-b1", "g2-b1", "g1-b2", "g2-b2"}
+    assert history.deleted == set()
+    command.load()
+    assert len(history.backups) == 6
+
+
+def test_full_reads_everything(command: Command) -> None:
+    small_pages = {f"{SETTING}PAGE_SIZE": "2"}
+    first = command.load("--json", **small_pages).json["requests"]
+    assert command.load("--json", **small_pages).json["requests"] < first
+    assert command.load("--json", "--full", **small_pages).json["requests"] == first
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "said"),
+    [
+        ({TOKEN: "wrong"}, [], "refused the credential"),
+        ({TOKEN: None}, [], "No credentials"),
+        ({TOKEN: None, f"{SETTING}CREDENTIALS__USERNAME": "me"}, [], "Incomplete credentials"),
+        ({f"{SETTING}CREDENTIALS__ACCESS_KEY": "x"}, [], "Contradictory credentials"),
+        ({f"{SETTING}PROJECT_ID": None}, [], "PROJECT_ID missing"),
+        ({f"{SETTING}PROJECT_ID": "a" * 65}, [], "is not valid"),
+        ({f"{SETTING}PROJECT_ID": "../.."}, [], "is not valid"),
+        ({f"{SETTING}ENDPOINT": None}, [], "No endpoint"),
+        ({f"{SETTING}ENDPOINT": "not a url"}, [], "is not a URL"),
+        ({f"{SETTING}ENDPOINT": "http://example.com"}, [], "plain http"),
+        ({f"{SETTING}PAGE_SIZE": "many"}, [], "page_size"),
+        ({f"{SETTING}PAGE_SIZE": "0"}, [], "page_size"),
+        ({f"{SETTING}CONCURRENCY": "1.5"}, [], "concurrency"),
+        ({f"{SETTING}GRAPH_IDS": "g1,g2"}, [], "JSON list"),
+        ({f"{SETTING}GRAPH_IDS": '["a/b"]'}, [], "is not valid"),
+        ({f"{SETTING}FULL_LISTING_INTERVAL": "often"}, [], "full_listing_interval"),
+        ({}, ["--destination", "nowhere"], "no destination 'nowhere'"),
+        ({}, ["--destination", "filesystem"], "BUCKET_URL missing"),
+        (
+            {"DESTINATION__FILESYSTEM__BUCKET_URL": "bucket"},
+            ["--destination", "filesystem"],
+            "cannot merge rows",
+        ),
+        (
+            {"DESTINATION__POSTGRES__CREDENTIALS": "postgresql://u:p@127.0.0.1:9/x"},
+            ["--destination", "postgres"],
+            "postgres",
+        ),
+        ({}, ["--database", "missing/x.duckdb"], "does not exist"),
+        ({}, ["--database", "text"], "not a DuckDB database"),
+        ({}, ["--database", "blocked"], "cannot be written"),
+        (
+            {f"{SETTING}ENDPOINT": "http://127.0.0.1:9", f"{SETTING}REQUEST_SECONDS": "1"},
+            [],
+            "no answer",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    command: Command, variables: dict[str, str | None], words: list[str], said: str
+) -> None:
+    (command.folder / "text").write_text("no database\n" * 1000)
+    (command.folder / ".blocked.dlt").write_text("a file where a folder must be")
+    done = command.load(*words, **variables)
+    assert done.code == 1, done.text
+    assert_sentence(done.err)
+    assert said in done.err
+    assert done.out == ""
+    assert not (command.folder / "ges_backups.duckdb").exists() or not Warehouse(
+        command.folder / "ges_backups.duckdb"
+    ).rows("backups")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--since", "yesterday"],
+        ["--since", "2026-02-01", "--until", "2026-01-01"],
+        ["--wait", "-1"],
+        ["--database", "."],
+        ["--unknown"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(command: Command, words: list[str]) -> None:
+    done = command.load(*words)
+    assert done.code == 2
+    assert "Usage: ges-backups load" in done.err
+    assert command.emulator is not None
+    assert command.emulator.requests == []
+
+
+def test_destination_that_is_set_up_by_name(command: Command, fleet: Fleet) -> None:
+    named = {
+        "DESTINATION__WAREHOUSE__DESTINATION_TYPE": "duckdb",
+        "DESTINATION__WAREHOUSE__CREDENTIALS": "w.duckdb",
+    }
+    first = command.load("--destination", "warehouse", **named)
+    assert (first.code, first.out.splitlines()[-1]) == (0, "database  the destination warehouse")
+    the_graph(fleet).delete_backup("g1-b0")
+    command.load("--destination", "warehouse", **named)
+    warehouse = Warehouse(command.folder / "w.duckdb")
+    assert warehouse.deleted == {"g1-b0"}
+    assert_exact(warehouse, fleet)
+
+
+def test_settings_of_the_user_are_honoured(command: Command, emulator: Emulator) -> None:
+    settings = command.folder / ".dlt"
+    settings.mkdir()
+    (settings / "config.toml").write_text(
+        f'[sources.ges_backups]\nproject_id = "{emulator.fleet.project_id}"\n'
+        f'endpoint = "{emulator.endpoint}"\npage_size = 2\n[runtime]\nlog_level = "INFO"\n'
+    )
+    (settings / "secrets.toml").write_text(
+        '[sources.ges_backups.credentials]\ntoken = "emulator-token"\n'
+    )
+    bare = {f"{SETTING}PROJECT_ID": None, f"{SETTING}ENDPOINT": None, TOKEN: None}
+    done = command.load(**bare)
+    assert done.code == 0, done.err
+    assert "[INFO]" in done.err
+    assert {request.query["limit"] for request in emulator.requests} == {2}
+
+
+def test_broken_settings_file_is_said(command: Command) -> None:
+    (command.folder / ".dlt").mkdir()
+    (command.folder / ".dlt" / "config.toml").write_text("[[[broken")
+    done = command.load()
+    assert done.code == 1
+    assert_sentence(done.err)
+    assert "config.toml" in done.err
+
+
+def test_debug_shows_where_it_happened(command: Command) -> None:
+    done = command.run("--debug", "load", **{TOKEN: "wrong"})
+    assert done.code == 1
+    assert "Traceback (most recent call last)" in done.err
+    assert "refused the credential" in done.err
+
+
+def test_lines_of_progress_where_there_is_no_terminal(command: Command, fleet: Fleet) -> None:
+    for number in range(100):
+        fleet.add_graph(f"more{number}")
+    done = command.load()
+    assert "listed 102 of 102 graphs" in done.err
+    assert "\x1b" not in done.text
+
+
+def on_a_terminal(command: Command, *words: str) -> tuple[int, str]:
+    """The exit code and everything that a terminal was sent."""
+    mine, theirs = pty.openpty()
+    variables = {**environment(command.emulator, command.folder), "TERM": "xterm"}
+    with subprocess.Popen(
+        [PROGRAM, *words],
+        cwd=command.folder,
+        env=variables,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        close_fds=True,
+    ) as process:
+        os.close(theirs)
+        sent = b""
+        while True:
+            try:
+                part = os.read(mine, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            sent += part
+        code = process.wait(30)
+    os.close(mine)
+    return code, sent.decode(errors="replace")
+
+
+def test_bar_of_progress_gives_the_cursor_back(command: Command) -> None:
+    code, sent = on_a_terminal(command, "load")
+    assert code == 0
+    assert "listing graphs" in sent
+    assert sent.rfind("\x1b[?25h") > sent.rfind("\x1b[?25l")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+)
+@pytest.mark.parametrize("moment", ["list of graphs", "listing", "server hangs", "throttled"])
+def test_stopped_while_it_lists(
+    command: Command,
+    emulator: Emulator,
+    fleet: Fleet,
+    history: Warehouse,
+    moment: str,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    wanted = {"list of graphs": "graphs"}.get(moment, "backups")
+    fault = Fault.throttled(60) if moment == "throttled" else Fault.hang()
+    if moment != "listing":
+        emulator.faults.add(fault, times=None, path=wanted)
+    else:
+        emulator.latency_seconds = 1.0
+    process = command.start("load")
+    deadline = time.monotonic() + 60
+    while not [request for request in emulator.requests if request.endpoint == wanted]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    sent_at = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - sent_at < 3
+    assert (process.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    assert "stopped; the next load takes up what is left" in err
+    emulator.faults.clear()
+    emulator.latency_seconds = 0
+    assert command.load().code == 0
+    assert_exact(history, fleet)
+    assert unfinished(history.path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+)
+def test_stopped_while_it_merges(
+    tmp_path: Path, history: Warehouse, number: signal.Signals, code: int
+) -> None:
+    fleet = fleet_of()
+    fill(the_graph(fleet), 30_000)
+    with Emulator(fleet) as emulator:
+        command = Command(emulator, tmp_path)
+        process = command.start("load", **{f"{SETTING}PAGE_SIZE": "10000"})
+        normalized = folder_of(history.path) / "ges_backups" / "load" / "normalized"
+        deadline = time.monotonic() + 60
+        while not (normalized.is_dir() and any(normalized.iterdir())):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        sent_at = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert time.monotonic() - sent_at < 3
+        assert process.returncode == code, err
+        assert "Traceback" not in err
+        the_graph(fleet).delete_backup("g1-b7")
+        assert command.load().code == 0
+    assert history.deleted == {"g1-b7"}
+    assert_exact(history, fleet)
+
+
+def test_fails_soon_though_other_requests_hang(command: Command, emulator: Emulator) -> None:
+    emulator.faults.add(Fault.hang(), times=None, graph_id="g1")
+    emulator.faults.add(Fault.http(401), times=None, graph_id="g2")
+    started = time.monotonic()
+    done = command.load()
+    assert done.code == 1
+    assert "refused the credential" in done.err
+    assert time.monotonic() - started < 15
+
+
+def test_warehouse_is_as_before_when_the_source_is_down(
+    command: Command, history: Warehouse, emulator: Emulator
+) -> None:
+    command.load()
+    before = history.snapshot()
+    emulator.stop()
+    done = command.load(**{f"{SETTING}REQUEST_SECONDS": "2"})
+    assert done.code == 1
+    assert_sentence(done.err)
+    assert history.snapshot() == before
