@@ -372,3 +372,11 @@ def test_warehouse_is_as_before_when_the_source_is_down(
     assert done.code == 1
     assert_sentence(done.err)
     assert history.snapshot() == before
+
+
+def test_failed_first_load_leaves_no_database(tmp_path: Path) -> None:
+    with Emulator(fleet_of()) as emulator:
+        emulator.revoke_tokens()
+        done = Command(emulator, tmp_path).load()
+    assert (done.code, "refused the credential" in done.err) == (1, True)
+    assert list(tmp_path.glob("*.duckdb")) == []

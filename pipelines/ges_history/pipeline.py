@@ -71,6 +71,7 @@ def load(
         source = _source(watch, full=full, since=since, until=until, settings=source_settings)
         place = Workplace(Path(database), destination, wait, say)
         stack.enter_context(place.locked())
+        stack.enter_context(place.left_as_found())
         outcome = _run(place, source, watch, progress)
     return replace(outcome, seconds=round(time.monotonic() - started, 3))
 

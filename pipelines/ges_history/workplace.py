@@ -96,6 +96,28 @@ class Workplace:
         for path in (*unfinished, *loaded, *twice):
             shutil.rmtree(path, ignore_errors=True)
 
+    @contextmanager
+    def left_as_found(self) -> Iterator[None]:
+        """Leave no empty database where there was none and the load failed."""
+        was_there = self._file.exists()
+        try:
+            yield
+        except BaseException:
+            if not was_there and self.destination == "duckdb" and self._is_empty():
+                self._file.unlink()
+            raise
+
+    def _is_empty(self) -> bool:
+        import duckdb  # noqa: PLC0415
+
+        if not self._file.exists():
+            return False
+        try:
+            with duckdb.connect(str(self._file)) as connection:
+                return connection.execute("SELECT 1 FROM duckdb_tables()").fetchone() is None
+        except duckdb.Error:
+            return False
+
     def _try_lock(self, lock: IO[str]) -> str | None:
         """Take the lock file; what is in the way, or None."""
         try:
