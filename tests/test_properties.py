@@ -646,3 +646,37 @@ def test_pages_that_are_read_side_by_side_survive_a_list_that_moves(ledger: Ledg
         emulator.before_answer = None
         ledger.load(emulator, page_size=20)
     assert_exact(ledger, fleet)
+
+
+def test_an_answer_like_the_last_complete_one_is_read_after_a_listing_that_failed(
+    ledger: Ledger,
+) -> None:
+    fleet = fleet_of(graphs=1, backups=5)
+    graph = the_graph(fleet)
+    with Emulator(fleet, page_cap=20) as emulator:
+        ledger.load(emulator)
+        graph.rename("for a while")
+        fill(graph, 40, first=10)
+        emulator.faults.add(Fault.http(400), None, graph_id="g1", at=range(2, 99))
+        ledger.load(emulator)
+        assert ledger.last_outcomes == {"g1": "failed"}
+        assert ledger.backups["g1-b0"]["graph_name"] == "for a while"
+
+        emulator.faults.clear()
+        for backup in graph.backups[5:]:
+            graph.delete_backup(backup)
+        graph.rename("graph_1")
+        ledger.load(emulator)
+    assert_exact(ledger, fleet)
+
+
+def test_an_answer_like_the_last_complete_one_is_read_after_a_window(warehouse: Warehouse) -> None:
+    fleet = fleet_of(graphs=1, backups=5)
+    with Emulator(fleet) as emulator:
+        warehouse.load(emulator)
+        the_graph(fleet).rename("for a while")
+        warehouse.load(emulator, since=datetime(2020, 1, 1, tzinfo=UTC))
+        assert warehouse.backups["g1-b0"]["graph_name"] == "for a while"
+        the_graph(fleet).rename("graph_1")
+        warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
