@@ -260,7 +260,12 @@ def growth(options: Options) -> tuple[list[Result], str]:
                 cells.append("-" if found is None else f"{found:,.{digits}f}")
             rows.append((tool, {"seconds": "seconds", "peak_mb": "peak MB"}[what], *cells))
     header = ["tool", "", *(f"{graphs * 1000:,}" for graphs in sizes)]
-    return results, tables.table(header, rows)
+    lost = [
+        f"{r.tool} kept only {r.rows:,} of {r.graphs * r.backups:,} rows."
+        for r in results
+        if r.rows < r.graphs * r.backups
+    ]
+    return results, "\n\n".join([tables.table(header, rows), *lost])
 
 
 STAGES = {
