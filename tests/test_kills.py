@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def kill_at_random_times(life: Life, kills: int, seed: int) -> None:
     load_killed_after(life.warehouse, life.settings, 60)
     usual_seconds = time.monotonic() - started
     for number in range(kills):
-        graph.add_backup(FIRST_MS + (100 + number) * 86_400_000)
+        graph.add_backup(NOW + timedelta(days=2 + number))
         if chance.random() < 0.3:
             graph.delete_backup(chance.choice(graph.backups))
         load_killed_after(life.warehouse, life.settings, chance.uniform(0.0, usual_seconds))
