@@ -61,11 +61,12 @@ def test_a_password_becomes_one_token_for_a_run(guarded: Emulator, warehouse: Wa
 def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
     guarded: Emulator, warehouse: Warehouse, deaths: int
 ) -> None:
-    seen = [0]
+    died_at = []
 
     def kill(request: Asking) -> None:
-        seen[0] += request.endpoint == "backups"
-        if request.endpoint == "backups" and seen[0] in [6, 10, 14][:deaths]:
+        taken = sum(one.endpoint == "backups" and one.status == 200 for one in guarded.requests)
+        if request.endpoint == "backups" and len(died_at) < deaths and taken >= 3 * (len(died_at) + 1):
+            died_at.append(taken)
             guarded.revoke_tokens()
 
     guarded.before_answer = kill
@@ -166,9 +167,19 @@ def test_many_threads_that_see_one_death_fetch_one_token() -> None:
     assert len(fetched) == 2
 
 
-def test_a_fresh_token_that_is_refused_at_once_is_not_renewed() -> None:
+def test_a_token_that_dies_before_its_first_answer_is_renewed() -> None:
     tokens = PasswordToken(lambda: "token")
-    assert tokens.renew(tokens.auth()) is False
+    for _ in "many deaths":
+        assert tokens.renew(tokens.auth()) is True
+        tokens.accepted(tokens.auth())
+
+
+def test_an_account_whose_tokens_are_all_refused_is_given_up() -> None:
+    tokens = PasswordToken(lambda: "token")
+    tries = 1
+    while tokens.renew(tokens.auth()):
+        tries += 1
+    assert tries == 3
 
 
 def test_what_signs_a_request_shows_no_secret() -> None:

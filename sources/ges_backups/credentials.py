@@ -19,6 +19,7 @@ from ges_backups.errors import CredentialsError, SettingsError
 from ges_backups.settings import check_endpoint, region_endpoint
 
 _PREFIX = "SOURCES__GES_BACKUPS__CREDENTIALS__"
+MAX_REFUSED_UNUSED = 3
 
 
 class Authorizer:
@@ -132,27 +133,30 @@ class PasswordToken(Authorizer):
         self._fetch = fetch
         self._lock = threading.Lock()
         self._auth: TokenAuth | None = None
-        self._worked = False
+        self._refused_unused = 0
 
     def auth(self) -> AuthBase:
         """The current token; fetches the first one."""
         with self._lock:
             if self._auth is None:
                 self._auth = TokenAuth(self._fetch())
-                self._worked = False
             return self._auth
 
     def accepted(self, auth: AuthBase) -> None:
-        """Remember that the API took this token: its later refusal is a death, not a wrong account."""
+        """Remember that the API takes these tokens: a later refusal is a death, not a wrong account."""
         if auth is self._auth:
-            self._worked = True
+            self._refused_unused = 0
 
     def renew(self, refused: AuthBase) -> bool:
-        """Drop a token that died; False for a fresh one that was refused at once."""
+        """Drop a token that died; False where one after the other is refused and none was taken.
+
+        A single fresh token may die before its first answer has come; a wrong account's all do.
+        """
         with self._lock:
             if refused is not self._auth:
                 return True
-            if not self._worked:
+            self._refused_unused += 1
+            if self._refused_unused >= MAX_REFUSED_UNUSED:
                 return False
             self._auth = None
             return True
