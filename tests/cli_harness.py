@@ -46,6 +46,7 @@ class Done:
 def environment(emulator: Emulator | None, home: Path, **more: str | None) -> dict[str, str]:
     """A clean environment that reaches the emulator; `more` are variables, None leaves one out."""
     values: dict[str, str | None] = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    values.update({name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")})
     if emulator is not None:
         values[f"{SETTING}ENDPOINT"] = emulator.endpoint
         values[f"{SETTING}PROJECT_ID"] = emulator.fleet.project_id

@@ -380,7 +380,7 @@ def test_any_file_name_after_a_kill(
     tmp_path: Path, emulator: Emulator, fleet: Fleet, name: str
 ) -> None:
     warehouse = Warehouse(tmp_path / name)
-    copied = after("ges_history.destination._CopyJob.run", 2)
+    copied = after("ges_history.destination._MergeJob.run", 2)
     assert killed_load(warehouse, settings_for(emulator), copied) == -9
     warehouse.load(emulator)
     assert_exact(warehouse, fleet)

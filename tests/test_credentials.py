@@ -65,7 +65,11 @@ def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
 
     def kill(request: Asking) -> None:
         taken = sum(one.endpoint == "backups" and one.status == 200 for one in guarded.requests)
-        if request.endpoint == "backups" and len(died_at) < deaths and taken >= 3 * (len(died_at) + 1):
+        if (
+            request.endpoint == "backups"
+            and len(died_at) < deaths
+            and taken >= 3 * (len(died_at) + 1)
+        ):
             died_at.append(taken)
             guarded.revoke_tokens()
 

@@ -58,6 +58,9 @@ LASTING = [
     Fault.body(b"[" * 100_000, "deep"),
 ]
 #: Lasting faults of which only lists of several pages can tell.
+LIES = [Fault.count_off_by(1), Fault.count_off_by(-1)]
+TRUTHFUL = [fault for fault in Fault.transient() if fault.name not in {lie.name for lie in LIES}]
+"""A count that is wrong by as many as were deleted hides that for a load: docs/guarantees.md."""
 OF_PAGES = [Fault.page_repeated(), Fault.offset_ignored(), Fault.count_off_by(1)]
 
 
@@ -206,8 +209,8 @@ def test_under_random_faults_a_load_is_still_exact(
     fleet = fleet_of(graphs=4, backups=23)
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
     with Emulator(fleet, order=order) as emulator:
-        emulator.faults.random(rate=0.3, seed=seed)
-        for first in (100, 200):
+        for first, faults in ((100, Fault.transient()), (200, TRUTHFUL)):
+            emulator.faults.random(rate=0.3, seed=seed, kinds=faults)
             ledger.load(emulator, page_size=6, concurrency=16)
             assert {listing.error for listing in ledger.outcomes} == {None}
             assert_exact(ledger, fleet)

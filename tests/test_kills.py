@@ -27,12 +27,15 @@ from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
 from ges_history import connect
 from ges_history.errors import DatabaseError
+from ges_history.failures import is_out_of_memory
 from ges_history.pipeline import load
+from ges_history.workplace import HALF_SAVED
 from harness import (
     FIRST_MS,
     NOW,
     TOKEN,
     Warehouse,
+    assert_exact,
     expected_row,
     fill,
     fleet_of,
@@ -49,8 +52,9 @@ PACKAGE = "dlt.common.storages.load_package.PackageStorage"
 LOADING = "dlt.common.storages.load_storage.LoadStorage"
 PIPELINE = "dlt.pipeline.pipeline.Pipeline"
 LOAD = "dlt.load.load.Load"
-COPY = "ges_history.destination._CopyJob.run"
-MERGE = "dlt.destinations.job_client_impl.SqlLoadJob.run"
+MERGE = "ges_history.destination._MergeJob.run"
+IN_MERGE = "ges_history.destination._MergeJob._update"
+INSERT = "ges_history.destination._InsertJob.run"
 SETTLE = "ges_history.settle"
 
 COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
@@ -63,15 +67,15 @@ POINTS = [
     after(f"{PIPELINE}._save_state", 2),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
-    before(COPY),
-    after(COPY),
-    after(COPY, 3),
+    before(MERGE),
+    before(IN_MERGE),
+    after(IN_MERGE),
+    after(MERGE),
+    after(MERGE, 3),
     after(f"{PACKAGE}.save_pending_transition"),
     after(f"{LOAD}.create_followup_jobs"),
     after(f"{PACKAGE}.complete_job", 2),
-    before(MERGE),
-    after(MERGE),
-    after(MERGE, 3),
+    after(INSERT),
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
@@ -85,10 +89,10 @@ MORE_POINTS = [
     before("dlt.normalize.normalize.Normalize.run"),
     before(f"{LOADING}.commit_new_load_package"),
     after(f"{LOADING}.commit_schema_update"),
-    after(COPY, 2),
-    after(COPY, 4),
-    after(f"{LOAD}.create_followup_jobs", 3),
     after(MERGE, 2),
+    after(IN_MERGE, 2),
+    before(INSERT),
+    after(f"{LOAD}.create_followup_jobs", 3),
     before(f"{LOADING}.complete_load_package"),
     after(f"{SETTLE}._prune_states", 2),
 ]
@@ -97,10 +101,10 @@ POINTS_OF_A_FIRST_LOAD = [
     after(f"{EXTRACT}.commit_new_load_package"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
-    after(COPY, 2),
     after(MERGE),
+    after(MERGE, 2),
     after(COMPLETE),
-    after(f"{SETTLE}._add_deleted_at"),
+    after(f"{SETTLE}.add_deleted_at"),
     before("ges_history.views._fingerprint"),
 ]
 
@@ -205,7 +209,7 @@ def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) 
 def test_killed_again_and_again_while_it_mends(life: Life) -> None:
     life.load()
     life.move_on()
-    for point in (after(COPY), after(MERGE), after(COPY, 2), after(f"{SETTLE}._mark_backups")):
+    for point in (after(IN_MERGE), after(MERGE), after(MERGE, 2), after(f"{SETTLE}._mark_backups")):
         assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
     life.load()
     assert FLEETING in life.warehouse.listed
@@ -256,9 +260,22 @@ def test_kills_and_failures_leave_no_garbage(life: Life) -> None:
     assert sizes[-1][1] == []
 
 
+@pytest.mark.parametrize("nth", [3, 12, 13, 15, 23])
+def test_killed_while_it_saves_a_file_leaves_no_half(life: Life, nth: int) -> None:
+    assert killed_load(life.warehouse, life.settings, before("os.replace", nth)) == -signal.SIGKILL
+    folder = folder_of(life.warehouse.path)
+    halves = [path for path in folder.rglob("*") if HALF_SAVED.fullmatch(path.name)]
+    assert halves
+
+    life.load()
+
+    assert not any(path.exists() for path in halves)
+    assert_whole(life, fleeting=False)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize("megabytes", [3, 5])
-def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int) -> None:
+@pytest.mark.parametrize(("megabytes", "backups"), [(3, 6000), (5, 20_000)])
+def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int, backups: int) -> None:
     fleet = fleet_of(graphs=3, backups=9)
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -270,7 +287,7 @@ def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int) -> None:
             life = Life(Warehouse(disk / "history.duckdb"), fleet, emulator)
             life.load()
             life.move_on()
-            fill(the_graph(fleet), 6000, first=200)
+            fill(the_graph(fleet), backups, first=200)
             settings = {**life.settings, "page_size": 1000}
             with pytest.raises(DatabaseError, match=r"No space left"):
                 load(life.warehouse.path, **settings)
@@ -282,3 +299,24 @@ def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int) -> None:
             assert_whole(life, fleeting=committed)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_merge_that_needs_more_memory_gets_it(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory = []
+
+    def is_short(error: BaseException) -> bool:
+        short_of_memory.append(is_out_of_memory(error))
+        return short_of_memory[-1]
+
+    monkeypatch.setattr("ges_history.workplace.MEMORY_MB", 8)
+    monkeypatch.setattr("ges_history.destination.is_out_of_memory", is_short)
+    fleet = fleet_of(graphs=1, backups=0)
+    fill(the_graph(fleet), 3000)
+    with Emulator(fleet) as emulator:
+        for _ in range(2):
+            load(warehouse.path, full=True, **settings_for(emulator, page_size=1000))
+
+    assert True in short_of_memory
+    assert_exact(warehouse, fleet)

@@ -1,27 +1,33 @@
 """dlt's DuckDB destination, for a file of any name and for loads that may be killed at any moment.
 
 Two things differ from dlt's own. Tables can be named in three parts: DuckDB takes the first from
-the file's name, and finds `ges.backups` ambiguous in a `ges.duckdb`. And a file of rows can be
-copied into staging twice: dlt repeats a copy that was committed but not yet noted down when the
-process was killed, and its merge does not expect an id twice.
+the file's name, and finds `ges.backups` ambiguous in a `ges.duckdb`. And each file of a package is
+merged by itself, straight into its table, instead of all of them copied into a staging dataset and
+merged from there: the memory that it takes is that of a file, and a file that is merged twice,
+because the process was killed before dlt noted it down, changes nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-import dlt
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
-from dlt.common.destination.client import LoadJob
+from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.destination.utils import get_merge_changed_cond
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
+from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import duckdb as dlt_duckdb
+from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
-from ges_history.settle import is_duckdb
+from ges_history.failures import is_out_of_memory
+from ges_history.settle import add_deleted_at
+
+T = TypeVar("T")
 
 
 class HistoryDuckDb(dlt_duckdb):
@@ -35,6 +41,20 @@ class HistoryDuckDb(dlt_duckdb):
     def __init__(self, file: str, catalog: str | None = None) -> None:
         super().__init__(file)
         self._catalog = catalog
+        self._resolved: DuckDbClientConfiguration | None = None
+
+    def capabilities(
+        self,
+        config: DuckDbClientConfiguration | None = None,
+        naming: NamingConvention | None = None,
+    ) -> DestinationCapabilitiesContext:
+        """dlt's own, with the configuration resolved once: it asks some twenty times a load."""
+        if config is None:
+            if self._resolved is None:
+                known = self.spec(credentials=self.config_params["credentials"])
+                self._resolved = self.configuration(known, accept_partial=True)
+            config = self._resolved
+        return super().capabilities(config, naming)
 
     @property
     def client_class(self) -> type[DuckDbClient]:
@@ -75,46 +95,120 @@ class _Client(DuckDbClient):
         )
         self.sql_client.catalog = self.catalog
 
+    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
+        """No table needs it, so there is none."""
+        return False
+
+    def update_stored_schema(
+        self,
+        only_tables: Iterable[str] | None = None,
+        expected_update: TSchemaTables | None = None,
+        force: bool = False,
+    ) -> TSchemaTables | None:
+        """dlt's own; the column of marks is added while a new table is empty, as it costs nothing then."""
+        applied = super().update_stored_schema(only_tables, expected_update, force)  # type: ignore[arg-type]
+        add_deleted_at(self.sql_client, {"backups", "graphs"}.intersection(applied or ()))
+        return applied
+
     def create_load_job(
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
     ) -> LoadJob:
+        """A merge for the tables that dlt would merge, a plain insert for the others."""
         job = super().create_load_job(table, file_path, load_id, restore)
-        return _CopyJob(file_path) if type(job) is DuckDbCopyJob else job
+        if type(job) is not DuckDbCopyJob:
+            return job
+        is_merged = table["write_disposition"] == "merge"
+        return _MergeJob(file_path) if is_merged else _InsertJob(file_path)
+
+    def _create_merge_followup_jobs(
+        self,
+        table_chain: Sequence[PreparedTableSchema],  # noqa: ARG002
+    ) -> list[FollowupJobRequest]:
+        return []
 
 
-class _CopyJob(DuckDbCopyJob):
-    """Copies a file of rows; rows of the same key make room, so a second copy changes nothing."""
+class _InsertJob(DuckDbCopyJob):
+    """Inserts the rows of one Parquet file, wherever it lies."""
 
     def run(self) -> None:
         client = self._sql_client = self._job_client.sql_client
         table = client.make_qualified_table_name(self.load_table_name)
-        file = self._file_path.replace("'", "''")
-        rows = f"read_parquet('{file}', union_by_name = true)"
-        keys = [
-            client.escape_column_name(name)
-            for name, column in self._load_table["columns"].items()
-            if column.get("primary_key")
-        ]
-        with client.begin_transaction():
-            if keys:
-                names = ", ".join(keys)
-                client.execute_sql(
-                    f"DELETE FROM {table} WHERE ({names}) IN (SELECT ({names}) FROM {rows})"  # noqa: S608
-                )
-            client.execute_sql(f"INSERT INTO {table} BY NAME SELECT * FROM {rows}")  # noqa: S608
+        client.execute_sql(f"INSERT INTO {table} BY NAME SELECT * FROM {_parquet(self)}")  # noqa: S608
 
 
-@contextmanager
-def bounded_memory(pipeline: dlt.Pipeline, client: SqlClientBase[Any], rows: int) -> Iterator[None]:
-    """Keep DuckDB to the memory that merging so many rows needs; it would take what is free.
+class _MergeJob(DuckDbCopyJob):
+    """Merges one Parquet file into its table: unknown keys are inserted, changed rows replaced.
 
-    Measured: 100,000 backups merge in 110 MB and fail in 95; 1,000,000 in 175, and fail in 150.
+    A column that the file lacks is null in its rows. Keys are distinct within a file.
     """
-    if not is_duckdb(pipeline) or not rows:
-        yield
-        return
-    client.execute_sql(f"SET memory_limit = '{110 + 75 * rows // 1_000_000} MB'")
+
+    def run(self) -> None:
+        client = self._sql_client = self._job_client.sql_client
+        with_memory(client, lambda: self._merge(client))
+
+    def _merge(self, client: SqlClientBase[Any]) -> None:
+        table = client.make_qualified_table_name(self.load_table_name)
+        rows = self._rows(client, table)
+        keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
+        with client.begin_transaction():
+            known = _count(client, f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})")  # noqa: S608
+            if known:
+                self._update(client, table, rows, keys)
+            unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"  # noqa: S608
+            select = f"SELECT * FROM {rows} s WHERE {unknown}"  # noqa: S608
+            client.execute_sql(f"INSERT INTO {table} BY NAME {select}")
+
+    def _keys(self, client: SqlClientBase[Any]) -> list[str]:
+        columns = self._load_table["columns"].items()
+        return [client.escape_column_name(name) for name, it in columns if it.get("primary_key")]
+
+    def _rows(self, client: SqlClientBase[Any], table: str) -> str:
+        """The file's rows as a query in the columns and types of the table."""
+        file = _parquet(self)
+        present = _types(client, file)
+        types = _types(client, table)
+        columns = []
+        for name in self._load_table["columns"]:
+            column = client.escape_column_name(name)
+            value = column if name in present else "NULL"
+            columns.append(f"CAST({value} AS {types[name]}) AS {column}")
+        return f"(SELECT {', '.join(columns)} FROM {file})"  # noqa: S608
+
+    def _update(self, client: SqlClientBase[Any], table: str, rows: str, keys: str) -> None:
+        of: Any = self._load_table
+        changed = get_merge_changed_cond(of, "s", "d", client.escape_column_name)
+        if self._load_table.get("x-merge-strategy") == "insert-only" or not changed:
+            return
+        columns = map(client.escape_column_name, self._load_table["columns"])
+        values = ", ".join(f"{column} = s.{column}" for column in columns)
+        client.execute_sql(
+            f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"  # noqa: S608
+        )
+
+
+def _parquet(job: DuckDbCopyJob) -> str:
+    """The job's file as a table of SQL."""
+    path = job._file_path.replace("'", "''")
+    return f"read_parquet('{path}')"
+
+
+def _types(client: SqlClientBase[Any], of: str) -> dict[str, str]:
+    """{column: DuckDB's type} of a table or a file."""
+    rows = client.execute_sql(f"DESCRIBE SELECT * FROM {of}")  # noqa: S608
+    return {row[0]: row[1] for row in rows or ()}
+
+
+def _count(client: SqlClientBase[Any], of: str) -> int:
+    rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")  # noqa: S608
+    return int(rows[0][0]) if rows else 0
+
+
+def with_memory(client: SqlClientBase[Any], work: Callable[[], T]) -> T:
+    """Do it in little memory; where that is not enough, for rows of a megabyte say, in what there is."""
     try:
-        yield
-    finally:
-        client.execute_sql("RESET memory_limit")
+        return work()
+    except DatabaseTransientException as failed:
+        if not is_out_of_memory(failed):
+            raise
+    client.execute_sql("RESET memory_limit")
+    return work()

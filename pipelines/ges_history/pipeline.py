@@ -16,8 +16,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ges_backups import ges_backups
 from ges_backups.errors import SettingsError
-from ges_history.destination import bounded_memory
-from ges_history.failures import is_lasting, is_out_of_memory, readable_errors, reason_of
+from ges_history.destination import with_memory
+from ges_history.failures import is_lasting, readable_errors, reason_of
 from ges_history.lineage import Lineage
 from ges_history.outcome import LoadOutcome, Watch
 from ges_history.runtime import dlt_settings, for_owner_only
@@ -79,20 +79,19 @@ def load(
 def _run(
     place: Workplace, source: DltSource, watch: Watch, progress: Progress | None
 ) -> LoadOutcome:
-    with place.opened(progress) as (pipeline, client):
+    with place.opened(progress=progress) as (pipeline, client):
         before = watch.count(client)
         load_ids, settled = _finish_pending(place, pipeline, client)
         watch.take_rejected(client, load_ids)
         watch.remember_graphs(pipeline, client)
-    pipeline = place.pipeline(progress)
     pipeline.extract(source)
     note = "What was listed is kept, and the next load takes it up. "
-    if pipeline.has_pending_data:
-        with place.opened(progress, note) as (pipeline, client):
-            load_ids += _load_package(pipeline, client)
-    with place.opened(progress, note) as (pipeline, client):
+    if pipeline.has_pending_data:  # closed between: what is settled then reuses freed blocks
+        with place.opened(pipeline, note=note):
+            load_ids += _load_package(pipeline)
+    with place.opened(pipeline, note=note) as (pipeline, client):
         watch.record_unchanged(client)
-        settled += settle_with(pipeline, client)
+        settled += with_memory(client, lambda: settle_with(pipeline, client))
         return watch.outcome(client, before, load_ids, settled)
 
 
@@ -112,18 +111,16 @@ def _finish_pending(
             if fitness == "older":
                 place.say("The database is older than that load: all graphs are listed again.")
                 lineage.expect_cursors_ahead()
-            load_ids = _load_or_give_up(place, pipeline, client)
+            load_ids = _load_or_give_up(place, pipeline)
     lineage.restore(pipeline)
-    return load_ids, settle_with(pipeline, client)
+    return load_ids, with_memory(client, lambda: settle_with(pipeline, client))
 
 
-def _load_or_give_up(
-    place: Workplace, pipeline: dlt.Pipeline, client: SqlClientBase[Any]
-) -> list[str]:
+def _load_or_give_up(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
     """Load a package that was left; one that can never be loaded must not block those to come."""
     try:
         _adopt_schemas(pipeline)
-        return _load_package(pipeline, client)
+        return _load_package(pipeline)
     except (PipelineStepFailed, DltException, ValueError) as failed:
         if not is_lasting(failed, embedded=place.destination == "duckdb"):
             raise
@@ -149,20 +146,13 @@ def _adopt_schemas(pipeline: dlt.Pipeline) -> None:
                 pipeline.default_schema_name = schema.name  # type: ignore[assignment]
 
 
-def _load_package(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> list[str]:
-    """Normalize and load what is pending, in as much memory as its rows should need."""
+def _load_package(pipeline: dlt.Pipeline) -> list[str]:
+    """Normalize and load what is pending."""
     if not pipeline.has_pending_data:
         return []
-    normalized = pipeline.normalize()
+    pipeline.normalize()
     pa.default_memory_pool().release_unused()  # DuckDB takes its memory from elsewhere
-    rows = sum(normalized.row_counts.values()) if normalized else 0
-    try:
-        with bounded_memory(pipeline, client, rows):
-            loaded = pipeline.load(raise_on_failed_jobs=True)
-    except PipelineStepFailed as failed:
-        if not is_out_of_memory(failed):
-            raise
-        loaded = pipeline.load(raise_on_failed_jobs=True)
+    loaded = pipeline.load(raise_on_failed_jobs=True)
     return list(loaded.loads_ids) if loaded else []
 
 

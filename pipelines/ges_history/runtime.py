@@ -17,10 +17,12 @@ DLT_SETTINGS: dict[str, Any] = {
         "log_level": "CRITICAL",
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
+    "sources": {"data_writer": {"file_max_items": 100_000}},  # a file is merged at once
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,
-        "truncate_staging_dataset": True,
+        "truncate_staging_dataset": True,  # where a destination has one
+        "parallelism_strategy": "sequential",
         "raise_on_max_retries": 5,
     },
 }

@@ -46,7 +46,7 @@ def settle_with(pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> Settled:
     present = _tables(client, ("backups", "graphs", "listings", "listed_backups"))
     if not present:
         return Settled()
-    _add_deleted_at(client, sorted(present & {"backups", "graphs"}))
+    add_deleted_at(client, sorted(present & {"backups", "graphs"}))
     settled = Settled()
     if {"backups", "listed_backups"} <= present:
         settled = _mark_backups(client)
@@ -77,7 +77,7 @@ def _tables(client: SqlClientBase[Any], names: Iterable[str]) -> set[str]:
     return present
 
 
-def _add_deleted_at(client: SqlClientBase[Any], tables: Iterable[str]) -> None:
+def add_deleted_at(client: SqlClientBase[Any], tables: Iterable[str]) -> None:
     """The column of marks is not among those that the source sends: a merge would undo the marks."""
     for name in tables:
         table = client.make_qualified_table_name(name)

@@ -22,6 +22,10 @@ from ges_history.lineage import PIPELINE_NAME
 DATASET = "ges"
 POLL_SECONDS = 0.25
 KEPT_PACKAGES = 3
+MEMORY_MB = 120
+"""DuckDB's, which would take what is free: merging a file of 100,000 backups needs 90."""
+HALF_SAVED = re.compile("[0-9a-f]{16}")
+"""What dlt calls a file until it is whole."""
 
 Say = Callable[[str], None]
 Progress = Any  # one of dlt's collectors, or the name of one
@@ -95,6 +99,9 @@ class Workplace:
         twice = [path for path in extracted if path.name in normalized]  # dlt would fail on it
         for path in (*unfinished, *loaded, *twice):
             shutil.rmtree(path, ignore_errors=True)
+        for path in working.rglob("*"):
+            if HALF_SAVED.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def left_as_found(self) -> Iterator[None]:
@@ -148,7 +155,7 @@ class Workplace:
                 told = True
             time.sleep(POLL_SECONDS)
 
-    def pipeline(
+    def _pipeline_of(
         self, progress: Progress | None = None, catalog: str | None = None
     ) -> dlt.Pipeline:
         """The dlt pipeline, its folder beside the database; a broken folder is made anew.
@@ -158,15 +165,15 @@ class Workplace:
             catalog: What DuckDB calls the open database, where a schema is called the same.
         """
         try:
-            return self._pipeline(progress, catalog)
+            return self._make_pipeline(progress, catalog)
         except (ValueError, KeyError, TypeError, AttributeError, DltException) as error:
             if not (self.folder / PIPELINE_NAME / "state.json").exists():
                 raise
             self.say(f"The packages in {self.folder} are broken ({error}): they are dropped.")
             shutil.rmtree(self.folder / PIPELINE_NAME)
-            return self._pipeline(progress, catalog)
+            return self._make_pipeline(progress, catalog)
 
-    def _pipeline(self, progress: Progress | None, catalog: str | None) -> dlt.Pipeline:
+    def _make_pipeline(self, progress: Progress | None, catalog: str | None) -> dlt.Pipeline:
         target: Any = self.destination
         if self.destination == "duckdb":
             from ges_history.destination import HistoryDuckDb  # noqa: PLC0415
@@ -182,19 +189,24 @@ class Workplace:
 
     @contextmanager
     def opened(
-        self, progress: Progress | None = None, note: str = ""
+        self,
+        pipeline: dlt.Pipeline | None = None,
+        *,
+        progress: Progress | None = None,
+        note: str = "",
     ) -> Iterator[tuple[dlt.Pipeline, SqlClientBase[Any]]]:
         """The pipeline and its database, held open so that no other process takes it meanwhile.
 
         Args:
-            progress: dlt's progress collector.
+            pipeline: The one that an earlier call gave, None for the first.
+            progress: dlt's progress collector, for the first.
             note: A sentence for the error, where another process holds the database.
 
         Raises:
             DatabaseError: Another process held it for longer than `wait`, or it is no history.
         """
         if self.destination != "duckdb":
-            with self._connected(self.pipeline(progress)) as opened:
+            with self._connected(pipeline or self._pipeline_of(progress)) as opened:
                 yield opened
             return
         import duckdb  # noqa: PLC0415
@@ -210,10 +222,11 @@ class Workplace:
 
         self._wait_for(take, DatabaseError, note)
         with held[0] as connection:
+            connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
             check_layout(connection)
             name = database_name(connection)
             is_ambiguous = name.lower() in (DATASET, f"{DATASET}_staging")
-            pipeline = self.pipeline(progress, name if is_ambiguous else None)
+            pipeline = pipeline or self._pipeline_of(progress, name if is_ambiguous else None)
             with pipeline.sql_client() as client:
                 yield pipeline, client
 

@@ -289,8 +289,10 @@ class GraphReader:
             yield page
 
     def _ask(self, offset: int, limit: int) -> Page[Rows]:
+        is_first = not self._pages or not offset
+
         def read(body: bytes) -> Page[Rows]:
-            return parse_backups(body, self._path, offset, self._graph_id)
+            return parse_backups(body, self._path, offset, self._graph_id, digest=is_first)
 
         params = {"offset": offset, "limit": limit}
         return self._client.get(self._path, params, read, self._count_request)

@@ -26,13 +26,16 @@ MAX_GROWTH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """One answer: `keys[i]` names the row at position `offset + i` of a list of `count` rows."""
+    """One answer: `keys[i]` names the row at position `offset + i` of a list of `count` rows.
+
+    `digest` names the answer's bytes, where it was asked for.
+    """
 
     offset: int
     count: int
     keys: list[str]
     rows: R
-    digest: str
+    digest: str | None = None
 
     @property
     def end(self) -> int:
@@ -100,6 +103,7 @@ class Chain(Generic[R]):
     last: Page[R] | None = None
     counts: set[int] = field(default_factory=set)
     repeats: bool = False
+    singly: bool = False
 
     @property
     def end(self) -> int:
@@ -199,7 +203,8 @@ def read_complete(
             problem = str(broken)
             standing = []
             continue
-        if len(chain.keys) == count and (not chain.repeats or chain.keys == standing):
+        is_proven = not chain.repeats or (chain.keys == standing and not _may_have_turned(chain))
+        if len(chain.keys) == count and is_proven:
             return Listed(chain.keys, 0, count, restarts)
         standing = chain.keys if chain.repeats else []
         problem = f"{len(chain.keys)} different rows were read, but the list says it has {count}"
@@ -239,11 +244,28 @@ def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
         page = chain.see(fetch(chain.end - 1, limit))
         if _ids(page.keys[:1]) != _ids(anchor):
             raise _Broken("the list moved")
-        fresh = page.keys[1:] or _step_singly(fetch, page, limit)
+        fresh = page.keys[1:]
+        if not fresh:
+            chain.singly = True
+            fresh = _step_singly(fetch, page, limit)
         if not fresh:
             raise _Broken("the list does not advance")
         chain.append_again(fresh)
         anchor = fresh[-1:]
+
+
+def _may_have_turned(chain: Chain[R]) -> bool:
+    """Whether it looks as if every row is listed once and the order turned between two answers.
+
+    Rows that came twice then stand as far from the start as from the end, and hide as many others.
+    A turn goes unseen where the anchor is in the middle, or at any row where pages hold one row.
+    """
+    ids = _ids(chain.keys)
+    if not chain.singly:
+        return ids == ids[::-1]
+    first: dict[str, int] = {}
+    places = ((first.setdefault(key, at), at) for at, key in enumerate(ids))
+    return all(one == other or one + other == len(ids) - 1 for one, other in places)
 
 
 def _ids(keys: list[str]) -> list[str]:
@@ -393,7 +415,7 @@ def next_cursor(
     *,
     starts: dict[str, int],
     unfinished: set[str],
-    digest: str,
+    digest: str | None,
     one_page: bool,
     now: float,
 ) -> Cursor:
@@ -417,7 +439,9 @@ def next_cursor(
     return replace(base, order=order, anchor=anchor, unfinished=waiting, completed_at=now)
 
 
-def moved_cursor(cursor: Cursor, listed: Listed, unfinished: set[str], digest: str) -> Cursor:
+def moved_cursor(
+    cursor: Cursor, listed: Listed, unfinished: set[str], digest: str | None
+) -> Cursor:
     """The cursor after `read_recent`: the new end of the list, and who still has not ended."""
     new = listed.count - cursor.count
     shift = new if cursor.order == "new_to_old" else 0

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import simplejson
 from simplejson.raw_json import RawJSON
@@ -54,11 +55,19 @@ BATCH_SCHEMA = pa.schema(
     + [pa.field(name, pa.bool_()) for name in BOOLEAN_FIELDS]
     + [pa.field(EXTRA, pa.string())]
 )
-_FAST_TYPES: list[tuple[str, pa.DataType, frozenset[Any]]] = [
-    *((name, pa.string(), frozenset({str, type(None)})) for name in TEXT_FIELDS),
-    *((name, pa.int64(), frozenset({int, type(None)})) for name in NUMBER_FIELDS),
-    *((name, pa.bool_(), frozenset({bool, type(None)})) for name in BOOLEAN_FIELDS),
-]
+_ARROW_TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+_PYTHON_TYPES: dict[str, type] = {
+    **dict.fromkeys(TEXT_FIELDS, str),
+    **dict.fromkeys(NUMBER_FIELDS, int),
+    **dict.fromkeys(BOOLEAN_FIELDS, bool),
+}
+Backup: Any = msgspec.defstruct(
+    "Backup",
+    [(name, kind | None, None) for name, kind in _PYTHON_TYPES.items()],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+"""A record of known fields in their types, null where it lacks them; decoding refuses any other."""
 
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -142,38 +151,20 @@ def row_keys(rows: Iterable[Any]) -> list[str]:
     return keys
 
 
-def fast_rows(rows: list[Any], graph_id: str) -> Rows | None:
-    """Rows that are regular throughout, or None where any of them needs a closer look."""
+def fast_rows(backups: Sequence[Any], graph_id: str) -> Rows | None:
+    """Rows out of `Backup`s that are regular throughout, or None where any needs a closer look."""
+    columns = zip(*map(msgspec.structs.astuple, backups), strict=True)
+    values: Sequence[Sequence[Any]] = list(columns) if backups else [()] * len(_PYTHON_TYPES)
     arrays: list[pa.Array] = []
     try:
-        columns = _columns_of(rows)
-        if columns is None:
-            return None
-        for name, arrow_type, types in _FAST_TYPES:
-            values = columns.get(name)
-            if values is None:
-                values = [None] * len(rows)
-            if arrow_type != pa.string() and not types.issuperset(map(type, values)):
-                return None  # pa.array would take 1.0 and True for whole numbers; text it checks itself
-            if not _regular(name, values, graph_id):
+        for (name, kind), column in zip(_PYTHON_TYPES.items(), values, strict=True):
+            if not _regular(name, column, graph_id):
                 return None
-            arrays.append(pa.array(values, type=arrow_type))
-    except (TypeError, AttributeError, OverflowError, UnicodeEncodeError, pa.ArrowException):
+            arrays.append(pa.array(column, type=_ARROW_TYPES[kind]))
+    except (TypeError, OverflowError, UnicodeEncodeError, pa.ArrowException):
         return None
-    arrays.append(pa.nulls(len(rows), pa.string()))
-    return Rows(pa.RecordBatch.from_arrays(arrays, schema=BATCH_SCHEMA), range(len(rows)))
-
-
-def _columns_of(rows: list[Any]) -> dict[str, Sequence[Any]] | None:
-    """The values of each field; None where a row has a field that is not known."""
-    names = list(rows[0]) if rows else []
-    if all(list(row) == names for row in rows):
-        if not KNOWN_FIELDS.issuperset(names):
-            return None
-        return dict(zip(names, zip(*map(dict.values, rows), strict=True), strict=bool(rows)))
-    if not all(KNOWN_FIELDS.issuperset(row) for row in rows):
-        return None
-    return {name: [row.get(name) for row in rows] for name in KNOWN_FIELDS}
+    arrays.append(pa.nulls(len(backups), pa.string()))
+    return Rows(pa.RecordBatch.from_arrays(arrays, schema=BATCH_SCHEMA), range(len(backups)))
 
 
 def _regular(name: str, values: Sequence[Any], graph_id: str) -> bool:

@@ -76,7 +76,7 @@ def main() -> None:
         load_command._hide_pandas_from_pyarrow()
     from dlt.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
-    import ges_backups.answers  # noqa: PLC0415
+    import ges_backups.graph  # noqa: PLC0415
     import ges_history.pipeline as pipeline  # noqa: PLC0415
     from ges_backups.client import GesClient  # noqa: PLC0415
     from ges_backups.fleet import Fleet  # noqa: PLC0415
@@ -85,7 +85,7 @@ def main() -> None:
     import_cpu = time.process_time()
     note("import", time.perf_counter() - STARTED, import_cpu)
     timed(GesClient, "_send", "in threads: send and wait")
-    timed(ges_backups.answers, "_parse", "in threads: parse")
+    timed(ges_backups.graph, "parse_backups", "in threads: parse")
     timed_steps(Fleet, "iter_listings", "extract: wait for listings")
     timed_steps(GraphLoad, "iter_batches", "extract: wait and make batches")
     timed(Pipeline, "extract", "extract")
