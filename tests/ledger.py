@@ -129,6 +129,10 @@ class _Watch:
         """Whether there are backups of the graph."""
         return graph_id in self._known
 
+    def has_graph(self, row: Any) -> bool:  # noqa: ARG002
+        """The ledger keeps no graphs."""
+        return False
+
     def listed(self, listing: GraphListing) -> bool:
         """Remember it; an unchanged one brings nothing to the ledger."""
         self.listings.append(listing)

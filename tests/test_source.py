@@ -152,6 +152,20 @@ def test_the_graphs_table_says_what_the_codes_mean(
     assert graphs["g3"]["size_class"] == "a million edges"
 
 
+def test_a_load_that_finds_nothing_makes_no_package_and_a_changed_graph_is_written(
+    emulator: Emulator, warehouse: Warehouse
+) -> None:
+    warehouse.load(emulator)
+    warehouse.load(emulator)
+    assert len(warehouse.rows("_dlt_loads")) == 1
+
+    the_graph(emulator.fleet).set_status("900")
+    warehouse.load(emulator)
+    assert len(warehouse.rows("_dlt_loads")) == 2
+    statuses = {row["id"]: row["status_name"] for row in warehouse.rows("graphs")}
+    assert statuses == {"g1": "stopped", "g2": "running"} | {"g3": "running"}
+
+
 def test_descriptions_reach_the_database(emulator: Emulator, warehouse: Warehouse) -> None:
     warehouse.load(emulator)
     with duckdb.connect(str(warehouse.path), read_only=True) as connection:

@@ -1,7 +1,7 @@
 """What a load did, counted while it runs, for people and as JSON."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from ges_backups.graph import GraphListing
 from ges_backups.records import Rejected
+from ges_backups.tables import GRAPH_COLUMNS
 from ges_history.settle import Settled, is_duckdb
 
 MAX_PROBLEMS = 1000
@@ -65,6 +66,7 @@ class Watch:
         self._problems: list[dict[str, Any]] = []
         self._unchanged: list[GraphListing] = []
         self._known: set[tuple[str, str]] = set()
+        self._graph_rows: set[tuple[str | None, ...]] = set()
         self._is_recorded = False
 
     def begin(self, project_id: str, graphs: int, requests: int) -> None:
@@ -76,6 +78,10 @@ class Watch:
     def knows(self, project_id: str, graph_id: str) -> bool:
         """Whether the warehouse holds backups of the graph."""
         return (project_id, graph_id) in self._known
+
+    def has_graph(self, row: Mapping[str, str | None]) -> bool:
+        """Whether the warehouse holds this row of `ges.graphs` as it is."""
+        return tuple(row[name] for name in GRAPH_COLUMNS) in self._graph_rows
 
     def listed(self, listing: GraphListing) -> bool:
         """Count a listing; an unchanged one of a graph that is known is recorded here."""
@@ -121,10 +127,13 @@ class Watch:
             self._problems.append(problem)
 
     def remember_graphs(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> None:
-        """Read which graphs the warehouse knows, before they are listed."""
+        """Read what the warehouse knows of graphs, before they are listed."""
         self._is_recorded = is_duckdb(pipeline)
         rows = _query(client, "SELECT DISTINCT project_id, graph_id FROM {backups}")
         self._known = {(row[0], row[1]) for row in rows}
+        columns = ", ".join(map(client.escape_column_name, GRAPH_COLUMNS))
+        rows = _query(client, f"SELECT {columns} FROM {{graphs}}")  # noqa: S608
+        self._graph_rows = {tuple(row) for row in rows}
 
     def record_unchanged(self, client: SqlClientBase[Any]) -> None:
         """Write the time and cost of listings that brought nothing new."""
@@ -202,7 +211,7 @@ class Watch:
 
 def _query(client: SqlClientBase[Any], sql: str) -> Sequence[Sequence[Any]]:
     """Rows of a query on ``{table}``; none where the table does not exist yet."""
-    names = ("backups", "rejected_backups")
+    names = ("backups", "graphs", "rejected_backups")
     tables = {name: client.make_qualified_table_name(name) for name in names}
     try:
         return client.execute_sql(sql.format(**tables)) or ()

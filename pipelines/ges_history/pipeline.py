@@ -85,6 +85,7 @@ def _run(
         watch.take_rejected(client, load_ids)
         watch.remember_graphs(pipeline, client)
     pipeline.extract(source)
+    pipeline.normalize()  # drops a package that holds nothing
     note = "What was listed is kept, and the next load takes it up. "
     if pipeline.has_pending_data:  # closed between: what is settled then reuses freed blocks
         with place.opened(pipeline, note=note):

@@ -167,7 +167,7 @@ class Fleet:
                     yield fetch(offset)
                     continue
                 ahead.append(self._pages.submit(fetch, offset))
-                if len(ahead) >= width:
+                if len(ahead) >= 2 * width:  # so that no thread waits while the oldest is looked at
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

@@ -1,6 +1,6 @@
 """One load: the graphs of a project listed, cursors moved, and batches of tables for the resources."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -16,9 +16,10 @@ from ges_backups.fleet import Fleet, fetch_graphs
 from ges_backups.graph import GraphListing, ListingOptions
 from ges_backups.records import Rejected, record_of, reject
 from ges_backups.tables import (
+    GRAPH_COLUMNS,
     LISTING_COLUMNS,
     REJECTED_COLUMNS,
-    graphs_table,
+    graph_rows,
     listed_table,
     plain_table,
 )
@@ -34,6 +35,9 @@ class Observer(Protocol):
 
     def knows(self, project_id: str, graph_id: str) -> bool:
         """Whether the warehouse holds backups of the graph: if not, none can have gone."""
+
+    def has_graph(self, row: Mapping[str, str | None]) -> bool:
+        """Whether the warehouse holds this row of `ges.graphs` as it is."""
 
     def listed(self, listing: GraphListing) -> bool:
         """One graph was listed. True: an unchanged listing is recorded by the observer."""
@@ -223,6 +227,11 @@ class GraphLoad:
                 self._repeats.append(rejected.record_hash)
         return rows.filter(pa.array([not flag for flag in again]))
 
+    def _new_graphs(self, pending: _Pending) -> list[dict[str, str | None]]:
+        rows = graph_rows(pending.graphs, self._project_id)
+        observer = self._observer
+        return [row for row in rows if not observer or not observer.has_graph(row)]
+
     def _reject(self, record: Rejected, pending: _Pending) -> None:
         if self._observer:
             self._observer.rejected(record)
@@ -254,9 +263,10 @@ class GraphLoad:
         }
         normalize = schema.naming.normalize_identifier
         rows = self._without_repeats(pending)
+        graphs = self._new_graphs(pending)
         return Batch(
             backups=backups_table([rows], self._project_id, types, normalize) if rows else None,
-            graphs=graphs_table(pending.graphs, self._project_id) if pending.graphs else None,
+            graphs=plain_table(graphs, GRAPH_COLUMNS) if graphs else None,
             listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
             listed=pa.concat_tables(pending.listed) if pending.listed else None,

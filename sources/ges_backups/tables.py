@@ -60,23 +60,25 @@ _GRAPH_TEXT = {
     "updated": "Time of the last change, as answered.",
 }
 GRAPH_COLUMNS: dict[str, Any] = {
-    name: {"data_type": "text", "description": text} for name, text in _GRAPH_TEXT.items()
+    name: {
+        "data_type": "text",
+        "nullable": name not in ("id", "project_id"),
+        "description": text,
+    }
+    for name, text in _GRAPH_TEXT.items()
 }
-_GRAPH_SCHEMA = pa.schema(
-    pa.field(name, pa.string(), nullable=name not in ("id", "project_id")) for name in _GRAPH_TEXT
-)
 
 
-def graphs_table(graphs: Iterable[dict[str, Any]], project_id: str) -> pa.Table:
-    """One table of the columns of `ges.graphs` out of records of ListGraphs2 that have a text id."""
+def graph_rows(graphs: Iterable[dict[str, Any]], project_id: str) -> list[dict[str, str | None]]:
+    """Rows of `ges.graphs` out of records of ListGraphs2 that have a text id."""
     rows = []
     for graph in graphs:
-        row = {name: _as_text(graph.get(name)) for name in _GRAPH_TEXT}
+        row = {name: _as_text(graph.get(name)) for name in GRAPH_COLUMNS}
         row["project_id"] = project_id
         row["status_name"] = GRAPH_STATUS.get(row["status"] or "")
         row["size_class"] = SIZE_CLASS.get(row["graph_size_type_index"] or "")
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=_GRAPH_SCHEMA)
+    return rows
 
 
 def _as_text(value: Any) -> str | None:
