@@ -129,7 +129,7 @@ class _Watch:
         """Whether there are backups of the graph."""
         return graph_id in self._known
 
-    def has_graph(self, row: Any) -> bool:  # noqa: ARG002
+    def has_graph(self, row: Any) -> bool:
         """The ledger keeps no graphs."""
         return False
 

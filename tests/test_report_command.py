@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from pyarrow import csv, parquet
+from rich.console import Console
 
 from ges_history import connect, read_report
 from ges_history.cells import cell, heading
@@ -21,6 +23,7 @@ from ges_history.cli import cli
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.fleet import read_fleet
 from ges_history.reading import UnknownGraphError, UnknownReportError
+from ges_history.screen import fleet_screen
 from ges_history.views import descriptions, report_names
 from synthetic import PROJECT, write_database
 
@@ -66,6 +69,21 @@ def test_the_fleet_fits_on_a_screen(run: Run) -> None:
         assert words in result.output
     assert len(result.output.splitlines()) < 80
     assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [(None, "never"), (0.1, "6 min ago"), (30.2, "30 h ago"), (71.0, "3 days ago")],
+)
+def test_the_age_of_the_last_load_is_said_as_a_person_would(
+    database: Path, hours: float | None, words: str
+) -> None:
+    with connect(database) as history:
+        fleet = replace(read_fleet(history), load_age_hours=hours)
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(fleet_screen(fleet))
+    assert f"last load {words}" in " ".join(shown.get().split())
 
 
 def test_the_fleet_says_where_the_rest_is(run: Run, database: Path) -> None:

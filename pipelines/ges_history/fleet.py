@@ -63,6 +63,7 @@ class Fleet:
     """The fleet at one instant: figures, and what wants attention, the worst first.
 
     Rates are from 0 to 1, sizes in MB, instants UTC; None where there is nothing to say.
+    `rejected_30d` counts records that did not fit, first seen in the last 30 days.
     `overdue` and `never_succeeded` leave out graphs that are gone from their project;
     `anomalies` are of backups started in the last 7 days.
     """
@@ -76,6 +77,7 @@ class Fleet:
     success_rate_30d: float | None
     loaded_at: Any
     load_age_hours: float | None
+    rejected_30d: int
     overdue: "pa.Table"
     never_succeeded: "pa.Table"
     running: "pa.Table"
@@ -87,4 +89,15 @@ def read_fleet(connection: "duckdb.DuckDBPyConnection") -> Fleet:
     """The fleet's figures, from a connection that `connect` made."""
     (headline,) = connection.sql(HEADLINE).to_arrow_table().to_pylist()
     attention = {name: connection.sql(sql).to_arrow_table() for name, sql in ATTENTION.items()}
-    return Fleet(**headline, **attention)
+    return Fleet(**headline, rejected_30d=_rejected(connection), **attention)
+
+
+def _rejected(connection: "duckdb.DuckDBPyConnection") -> int:
+    """Records that were rejected in the last 30 days; their table is made with the first of them."""
+    tables = connection.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'ges'")
+    if ("rejected_backups",) not in tables.fetchall():
+        return 0
+    rows = connection.execute(
+        "SELECT count(*) FROM ges.rejected_backups WHERE first_seen_at > now() - INTERVAL 30 DAY"
+    ).fetchall()
+    return int(rows[0][0])

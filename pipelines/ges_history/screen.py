@@ -90,8 +90,13 @@ def _figures(fleet: "Fleet", stuck: int) -> Table:
         grid.add_column(justify=justify)
     for left, right in zip(figures[::2], figures[1::2], strict=True):
         grid.add_row(*(Text(text, style=f[2]) for f in (left, right) for text in f[:2]))
-    age = "never" if fleet.load_age_hours is None else f"{cell(fleet.load_age_hours)} h ago"
-    grid.add_row(Text("last load"), Text(age))
+    rejected = fleet.rejected_30d
+    grid.add_row(
+        Text("last load"),
+        Text(_ago(fleet.load_age_hours)),
+        Text("records rejected, 30 days", style=_alarm(rejected, "yellow")),
+        Text(cell(rejected), style=_alarm(rejected, "yellow")),
+    )
     return grid
 
 
@@ -109,6 +114,15 @@ def _attention(title: str, rows: "pa.Table", report: str) -> RenderableType:
     if left_out > 0:
         parts.append(Text(f"  and {left_out:,} more: ges-backups report {report}", style="dim"))
     return Group(*parts)
+
+
+def _ago(hours: float | None) -> str:
+    """An age in the unit that a person would say it in."""
+    if hours is None:
+        return "never"
+    if hours < 1:
+        return f"{hours * 60:.0f} min ago"
+    return f"{hours:.0f} h ago" if hours < 48 else f"{hours / 24:.0f} days ago"
 
 
 def _of(part: int, whole: int) -> str:
