@@ -7,6 +7,7 @@ same over HTTP.
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 
 import pytest
 from hypothesis import assume, event, given
@@ -213,6 +214,40 @@ def test_a_list_that_holds_a_key_at_several_places_is_complete(
 
     assert [key.split("\0")[0] for key in listed.keys] == rows
     assert listed.restarts <= (0 if len(set(rows)) == len(rows) else 2)
+
+
+def test_a_list_with_repeats_counts_when_it_was_read_twice_the_same() -> None:
+    assert complete_with_repeats(list("abcabd"), None, 2).restarts == 2
+
+
+def test_a_list_with_repeats_that_reads_differently_each_time_is_no_proof() -> None:
+    orders = cycle(["abcabd", "abdabc"])
+    rows = [next(orders)]
+
+    def fetch(offset: int, limit: int) -> Page[None]:
+        if offset == 0:
+            rows[0] = next(orders)
+        return Page(offset, 6, list(rows[0][offset : offset + limit]), None)
+
+    with pytest.raises(UnsettledListing):
+        read_complete(fetch, lambda offsets, limit: iter(()), 2, PATH)
+
+
+def test_a_count_that_was_short_once_does_not_end_the_list() -> None:
+    """The last answer counts one row too few; the one that confirms it holds a single row."""
+    answers = [
+        Page(0, 6, ["a", "b", "c"], None),
+        Page(2, 5, ["c", "d", "e"], None),
+        Page(4, 6, ["e"], None),
+    ]
+
+    def fetch(offset: int, limit: int) -> Page[None]:
+        if answers:
+            return answers.pop(0)
+        return Page(offset, 6, list("abcdef"[offset : offset + limit]), None)
+
+    listed = read_complete(fetch, lambda offsets, limit: iter(()), 3, PATH)
+    assert listed.keys == list("abcdef")
 
 
 @pytest.mark.parametrize(("rows", "limit"), [("abcba", 2), ("xabyax", 1), ("abca", 1)])

@@ -57,6 +57,11 @@ def test_every_record_of_a_page_is_accepted_exactly_or_rejected_whole(rows: list
     page = parse(rows)
 
     assert len(page.keys) == len(set(page.keys)) == len(rows)
+    assert all(
+        key.rstrip("\0") == row["id"].rstrip("\0")
+        for key, row in zip(page.keys, rows, strict=True)
+        if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"].strip("\0")
+    )
     assert lost(rows, table_of(page), rejected_of(page)) == []
     assert page.rows.batch.num_rows + len(page.rows.rejected) == len(rows)
 
