@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo load test check soak bench notebook pictures pins clean
+.PHONY: help demo test check coverage soak bench notebook pictures pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -13,13 +13,16 @@ help: ## List the targets.
 demo: $(VENV)/.base ## Set up what is needed, then load a living stand-in of the API and show it.
 	@$(BIN)/ges-backups demo
 
-test: $(VENV)/.dev ## Set up what is needed, then run all tests (about 10 minutes).
+test: $(VENV)/.dev ## Set up what is needed, then run all tests (about 8 minutes).
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: $(VENV)/.dev ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+coverage: $(VENV)/.dev ## All tests with branch coverage, that of the commands they start included.
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term-missing:skip-covered
 
 soak: $(VENV)/.dev ## Thousands of random lives, faults and kills (hours; SOAK=N scales).
 	GES_SOAK=$(or $(SOAK),20) $(BIN)/python -m pytest -n $(WORKERS) --timeout 0 -m 'soak or not soak' \

@@ -275,7 +275,7 @@ STAGES = {
     "extract: make batches": "in extract: batches of Arrow tables",
     "extract: the rest": "in extract: dlt writes Parquet, state, package",
     "normalize": "normalize",
-    "load": "load: staging and merge in DuckDB",
+    "load": "load: merge in DuckDB",
     "the rest": "configuration, locks, connections, counts, exit",
     "in threads: send and wait": "threads, beside the above: requests and waiting for answers",
     "in threads: parse": "threads, beside the above: from bytes to checked Arrow columns",
