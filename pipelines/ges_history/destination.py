@@ -25,7 +25,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.failures import is_out_of_memory
-from ges_history.settle import add_deleted_at
+from ges_history.settle import add_deleted_at, count_rows
 
 T = TypeVar("T")
 
@@ -151,7 +151,8 @@ class _MergeJob(DuckDbCopyJob):
         rows = self._rows(client, table)
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         with client.begin_transaction():
-            known = _count(client, f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})")  # noqa: S608
+            matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"  # noqa: S608
+            known = count_rows(client, matched)
             if known:
                 self._update(client, table, rows, keys)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"  # noqa: S608
@@ -196,11 +197,6 @@ def _types(client: SqlClientBase[Any], of: str) -> dict[str, str]:
     """{column: DuckDB's type} of a table or a file."""
     rows = client.execute_sql(f"DESCRIBE SELECT * FROM {of}")  # noqa: S608
     return {row[0]: row[1] for row in rows or ()}
-
-
-def _count(client: SqlClientBase[Any], of: str) -> int:
-    rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")  # noqa: S608
-    return int(rows[0][0]) if rows else 0
 
 
 def with_memory(client: SqlClientBase[Any], work: Callable[[], T]) -> T:

@@ -96,7 +96,7 @@ def _mark_backups(client: SqlClientBase[Any]) -> Settled:
     """Apply the evidence of the last load, then clear it, in one transaction."""
     backups = client.make_qualified_table_name("backups")
     listed = client.make_qualified_table_name("listed_backups")
-    if not _count(client, f"{listed}"):
+    if not count_rows(client, f"{listed}"):
         return Settled()
     here = "l.project_id = b.project_id AND l.graph_id = b.graph_id"
     complete = f"EXISTS (SELECT 1 FROM {listed} l WHERE {here} AND l.id IS NULL)"  # noqa: S608
@@ -104,8 +104,8 @@ def _mark_backups(client: SqlClientBase[Any]) -> Settled:
     gone = f"b.deleted_at IS NULL AND {complete} AND NOT {seen}"
     back = f"b.deleted_at IS NOT NULL AND {seen}"
     with client.begin_transaction():
-        deleted = _count(client, f"{backups} b WHERE {gone}")
-        returned = _count(client, f"{backups} b WHERE {back}")
+        deleted = count_rows(client, f"{backups} b WHERE {gone}")
+        returned = count_rows(client, f"{backups} b WHERE {back}")
         if deleted:
             client.execute_sql(
                 f"UPDATE {backups} AS b SET deleted_at = (SELECT MAX(l.listed_at) FROM {listed} l"  # noqa: S608
@@ -128,11 +128,12 @@ def _mark_graphs(client: SqlClientBase[Any]) -> None:
         (f"g.deleted_at IS NULL AND {missing} IS NOT NULL", missing),
         (f"g.deleted_at IS NOT NULL AND {there}", "NULL"),
     ):
-        if _count(client, f"{graphs} g WHERE {condition}"):
+        if count_rows(client, f"{graphs} g WHERE {condition}"):
             client.execute_sql(f"UPDATE {graphs} AS g SET deleted_at = {value} WHERE {condition}")  # noqa: S608
 
 
-def _count(client: SqlClientBase[Any], of: str) -> int:
+def count_rows(client: SqlClientBase[Any], of: str) -> int:
+    """How many rows a FROM clause gives."""
     rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")  # noqa: S608
     return int(rows[0][0]) if rows else 0
 

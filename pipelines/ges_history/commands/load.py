@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,30 +20,13 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
 130 and 143: stopped by Ctrl-C or SIGTERM."""
 
 
-class Instant(click.ParamType[datetime]):
-    """A date or an instant in ISO form, UTC where it has no zone."""
-
-    name = "instant"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> datetime:
-        """Parse the text, or end with wrong usage."""
-        try:
-            instant = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no date or time like 2026-01-31 or 2026-01-31T06:00Z.")
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
 @click.command(epilog=EPILOG)
 @options.database
 @click.option("--full", is_flag=True, help="Read every listing from start to end.")
-@click.option("--since", type=Instant(), help="Only backups that started at this time or later.")
-@click.option("--until", type=Instant(), help="Only backups that started before this time.")
+@click.option(
+    "--since", type=options.Instant(), help="Only backups that started at this time or later."
+)
+@click.option("--until", type=options.Instant(), help="Only backups that started before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
 @click.option(

@@ -1,7 +1,6 @@
 """``ges-backups report`` and ``ges-backups reports``: look at the history."""
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +16,11 @@ FORMATS = ("table", "csv", "json", "markdown", "parquet")
 ROWS_ON_SCREEN = 50
 
 
-class Instant(click.ParamType[datetime]):
-    """A date or an instant in ISO 8601; UTC where it has no zone."""
-
-    name = "instant"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Parse the text, or end as wrong usage."""
-        from ges_history.reading import parse_instant  # noqa: PLC0415
-
-        try:
-            return parse_instant(value)
-        except ValueError:
-            self.fail(f"{value!r} is no date like 2026-06-08 or 2026-06-08T13:55:13Z.", param, ctx)
-
-
 @click.command()
 @click.argument("name", required=False)
 @click.option("--graph", "-g", multiple=True, help="Only this graph, by id or name; repeatable.")
-@click.option("--since", type=Instant(), help="Rows from this date or instant on (UTC).")
-@click.option("--until", type=Instant(), help="Rows before this date or instant (UTC).")
+@click.option("--since", type=options.Instant(), help="Rows from this date or instant on (UTC).")
+@click.option("--until", type=options.Instant(), help="Rows before this date or instant (UTC).")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
