@@ -29,6 +29,8 @@ from ges_emulator import Emulator, Fleet
 from ges_history import connect
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.pipeline import load
+from ges_history.runtime import dlt_settings
+from ges_history.workplace import Workplace
 from harness import NOW, Warehouse, assert_exact, fill, fleet_of, settings_for, the_graph
 
 EXTRACTED = after("dlt.extract.storage.ExtractStorage.commit_new_load_package")
@@ -437,3 +439,14 @@ def test_program_that_reads_for_a_moment_never_stops_a_load(
             assert warehouse.load(emulator, wait=20).backups["new"] == 1
         reader.kill()
     assert_exact(warehouse, fleet)
+
+
+def test_a_database_that_is_held_open_is_not_held_in_a_transaction(
+    warehouse: Warehouse, emulator: Emulator
+) -> None:
+    """An unread result would keep one open, and with it the memory of all that a load undoes."""
+    warehouse.load(emulator)
+    with dlt_settings():
+        place = Workplace(warehouse.path, "duckdb", 0, print)
+        with place.locked(), place.opened() as (_, client):
+            assert client.execute_sql("CHECKPOINT") == []

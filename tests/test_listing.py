@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
+from typing import Any
 
 import pytest
 from hypothesis import assume, event, given
@@ -445,6 +446,26 @@ def test_more_unfinished_backups_than_are_worth_single_requests_read_the_whole_l
     cursor = cursor_of(complete(moving, 5), set(keys_of(17)), order="old_to_new")
 
     assert read_recent(moving.fetch, cursor, 5, None) is None
+
+
+@pytest.mark.parametrize("lost", [{"anchor": None}, {"order": None}], ids=["anchor", "order"])
+def test_a_cursor_without_anchor_or_order_saves_nothing_and_asks_nothing(lost: Any) -> None:
+    moving = MovingList(keys_of(20))
+    cursor = replace(cursor_of(complete(moving, 5), set(), order="old_to_new"), **lost)
+    asked = moving.asked
+
+    assert read_recent(moving.fetch, cursor, 5, None) is None
+    assert moving.asked == asked
+
+
+def test_a_first_page_that_is_out_of_date_is_used_once() -> None:
+    moving = MovingList(keys_of(20))
+    old = Page(0, 20, [f"x{number}" for number in range(5)], None)
+
+    listed = read_complete(moving.fetch, moving.fetch_many, 5, PATH, old)
+
+    assert listed.keys == keys_of(20)
+    assert listed.restarts == 1
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["old to new", "new to old"])

@@ -13,7 +13,16 @@ from ges_backups.answers import parse_backups
 from ges_backups.columns import MAX_UNKNOWN_COLUMNS, OTHER_FIELDS, backups_table, spread
 from ges_backups.errors import TransientError
 from ges_backups.listing import Page
-from ges_backups.records import Backup, Rows, checked_rows, fast_rows, find_fault, is_unfinished
+from ges_backups.records import (
+    Backup,
+    Rows,
+    checked_rows,
+    fast_rows,
+    find_fault,
+    is_unfinished,
+    record_of,
+    reject,
+)
 from harness import FIELDS, Row, examples
 
 PATH = "/v2/p/graphs/g1/backups"
@@ -120,10 +129,25 @@ def test_what_is_read_fast_would_be_accepted_one_by_one(rows: list[Any]) -> None
         ({"tags": {"a": "\0"}}, 'the field "tags" holds a NUL character'),
         ({"a\0b": 1}, 'the field "a\\u0000b" holds a NUL character'),
         ({"tag": "\udfff"}, 'the field "tag" holds a broken character'),
+        ({"start_timestamp": 253_402_300_800_000}, "start_timestamp is 253402300800000, later"),
+        ({"start_timestamp": 10**18}, "start_timestamp is 1000000000000000000, later"),
+        ({"end_timestamp": -1}, "end_timestamp is -1, less than zero"),
     ],
 )
 def test_what_does_not_fit_is_rejected_with_a_reason_for_a_person(fields: Row, reason: str) -> None:
     assert (reason_for(**fields) or "").startswith(reason)
+
+
+@pytest.mark.parametrize(("text", "kept"), [("b1", "b1"), ("b\0", None), (7, None)])
+def test_the_id_of_a_rejected_record_is_kept_where_it_is_text(text: Any, kept: str | None) -> None:
+    assert reject({"id": text}, GRAPH, "because").backup_id == kept
+
+
+def test_an_accepted_row_stands_for_its_record() -> None:
+    records = [good_record(1), good_record(2) | {"new": 1.50, "tags": {"a": [1]}}]
+    rows = parse(records).rows.batch.to_pylist()
+    found = [reject(record_of(row), GRAPH, "because").record for row in rows]
+    assert [json.loads(record) for record in found] == records
 
 
 @pytest.mark.parametrize("row", [None, 7, "text", [], True, 1.5])
@@ -166,7 +190,7 @@ def test_an_id_twice_in_a_page_is_kept_once_and_the_other_version_is_rejected() 
     assert len(set(page.keys)) == 3
 
 
-@pytest.mark.parametrize("depth", [10, 99, 101, 900, 1100, 200_000])
+@pytest.mark.parametrize("depth", [10, 99, 100, 101, 900, 1100, 200_000])
 def test_a_deeply_nested_field_harms_no_other_record(depth: int) -> None:
     deep = json.dumps({**good_record(1), "deep": 0}).replace(
         '"deep": 0', '"deep": ' + "[" * depth + "]" * depth

@@ -10,6 +10,7 @@ because the process was killed before dlt noted it down, changes nothing.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import duckdb
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
@@ -133,7 +134,8 @@ class _InsertJob(DuckDbCopyJob):
     def run(self) -> None:
         client = self._sql_client = self._job_client.sql_client
         table = client.make_qualified_table_name(self.load_table_name)
-        client.execute_sql(f"INSERT INTO {table} BY NAME SELECT * FROM {_parquet(self)}")  # noqa: S608
+        insert = f"INSERT INTO {table} BY NAME SELECT * FROM {_parquet(self)}"  # noqa: S608
+        with_memory(client, lambda: client.execute_sql(insert))
 
 
 class _MergeJob(DuckDbCopyJob):
@@ -203,7 +205,7 @@ def with_memory(client: SqlClientBase[Any], work: Callable[[], T]) -> T:
     """Do it in little memory; where that is not enough, for rows of a megabyte say, in what there is."""
     try:
         return work()
-    except DatabaseTransientException as failed:
+    except (DatabaseTransientException, duckdb.OutOfMemoryException) as failed:
         if not is_out_of_memory(failed):
             raise
     client.execute_sql("RESET memory_limit")

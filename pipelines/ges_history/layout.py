@@ -42,18 +42,20 @@ def read_layout(connection: "duckdb.DuckDBPyConnection", catalog: str | None = N
         "SELECT 1 FROM duckdb_views()"
         " WHERE database_name = ? AND schema_name = 'reports' AND view_name = ?",
         [name, ABOUT],
-    ).fetchone()
-    if stored is None:
+    ).fetchall()
+    if not stored:
         return None
     about = f"FROM {quoted(name)}.reports.{ABOUT} SELECT layout_version"
-    row = connection.execute(about).fetchone()
-    return None if row is None else int(row[0])
+    rows = connection.execute(
+        about
+    ).fetchall()  # a result that is not read to its end holds a transaction
+    return int(rows[0][0]) if rows else None
 
 
 def database_name(connection: "duckdb.DuckDBPyConnection") -> str:
     """The name of the connection's current database, which DuckDB takes from the file's name."""
-    row = connection.execute("SELECT current_database()").fetchone()
-    return str(row[0]) if row else ""
+    ((name,),) = connection.execute("SELECT current_database()").fetchall()
+    return str(name)
 
 
 def quoted(name: str) -> str:

@@ -82,7 +82,7 @@ def _run(
     with place.opened(progress=progress) as (pipeline, client):
         before = watch.count(client)
         load_ids, settled = _finish_pending(place, pipeline, client)
-        watch.take_rejected(client, load_ids)
+        with_memory(client, lambda: watch.take_rejected(client, load_ids))
         watch.remember_graphs(pipeline, client)
     pipeline.extract(source)
     pipeline.normalize()  # drops a package that holds nothing

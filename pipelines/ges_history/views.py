@@ -174,8 +174,8 @@ def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str,
     if ABOUT not in views:
         return None
     about = f"FROM {quoted(catalog)}.reports.{ABOUT} SELECT views_fingerprint"
-    row = connection.execute(about).fetchone()
-    return (row[0], views & set(_selects())) if row else None
+    rows = connection.execute(about).fetchall()
+    return (rows[0][0], views & set(_selects())) if rows else None
 
 
 def _description(text: str) -> str:

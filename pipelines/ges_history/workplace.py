@@ -24,7 +24,7 @@ POLL_SECONDS = 0.25
 KEPT_PACKAGES = 3
 MEMORY_MB = 120
 """DuckDB's, which would take what is free: merging a file of 100,000 backups needs 90."""
-HALF_SAVED = re.compile("[0-9a-f]{16}")
+HALF_SAVED = re.compile("[0-9a-f]{16}|[0-9a-f]{32}")
 """What dlt calls a file until it is whole."""
 
 Say = Callable[[str], None]
@@ -121,7 +121,7 @@ class Workplace:
             return False
         try:
             with duckdb.connect(str(self._file)) as connection:
-                return connection.execute("SELECT 1 FROM duckdb_tables()").fetchone() is None
+                return not connection.execute("SELECT 1 FROM duckdb_tables()").fetchall()
         except duckdb.Error:
             return False
 
