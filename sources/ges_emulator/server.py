@@ -108,15 +108,16 @@ class Emulator(Service):
             raise failure[0]
 
     def stop(self) -> None:
-        """Close the port and all connections; hanging answers end. A hook may call it too."""
-        if self._thread is None or self._loop is None or self._stopping is None:
+        """Close the port and all connections; hanging answers end. Any thread may call it, a hook's too."""
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread is None or loop is None or stopping is None:
             return
-        if self._thread is threading.current_thread():
-            self._stopping.set()
+        if thread is threading.current_thread():
+            stopping.set()
             return
-        with contextlib.suppress(RuntimeError):  # the loop of a hook's stop is closed already
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        with contextlib.suppress(RuntimeError):  # the loop of an earlier stop is closed already
+            loop.call_soon_threadsafe(stopping.set)
+        thread.join()
         self._thread = None
 
     def _run(self, ready: threading.Event, failure: list[BaseException]) -> None:
