@@ -26,7 +26,7 @@ coverage: $(VENV)/.dev ## All tests with branch coverage, that of the commands t
 
 soak: $(VENV)/.dev ## Thousands of random lives, faults and kills (hours; SOAK=N scales).
 	GES_SOAK=$(or $(SOAK),20) $(BIN)/python -m pytest -n $(WORKERS) --timeout 0 -m 'soak or not soak' \
-		tests/test_lives.py tests/test_faults.py tests/test_kills.py tests/test_dirty_rows.py
+		tests/loading tests/source/test_dirty_rows.py
 
 bench: $(VENV)/.dev ## Speed and memory beside other tools, on the same emulator.
 	$(BIN)/python tests/benchmarks/run.py

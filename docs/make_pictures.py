@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from playwright.sync_api import Browser  # noqa: E402
 
 from browser import chromium, visit  # noqa: E402
-from ges_history.page import write_page  # noqa: E402
+from ges_history.reports.page import write_page  # noqa: E402
 from notebook_app import served  # noqa: E402
 
 SCALE = 0.75

@@ -6,7 +6,7 @@
 import dlt
 
 from ges_backups import ges_backups
-from ges_history.settle import settle
+from ges_history.loading.settle import settle
 
 if __name__ == "__main__":
     pipeline = dlt.pipeline("ges_backups", destination="duckdb", dataset_name="ges")

@@ -9,16 +9,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ges_history.database import connect
-    from ges_history.pipeline import load
-    from ges_history.reading import read_report
+    from ges_history.loading.run import load
+    from ges_history.reports.read import read_report
+    from ges_history.warehouses.opening import connect
 
 __all__ = ["connect", "load", "read_report"]
 
 _HOMES = {
-    "connect": "ges_history.database",
-    "load": "ges_history.pipeline",
-    "read_report": "ges_history.reading",
+    "connect": "ges_history.warehouses.opening",
+    "load": "ges_history.loading.run",
+    "read_report": "ges_history.reports.read",
 }
 
 

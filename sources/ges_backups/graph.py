@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ges_backups.answers import parse_backups
 from ges_backups.client import GesClient
 from ges_backups.errors import (
     AnswerError,
@@ -30,6 +29,7 @@ from ges_backups.listing import (
     read_recent,
     tail_start,
 )
+from ges_backups.pages import parse_backups
 from ges_backups.records import Rejected, Rows, is_unfinished, record_of, reject
 from ges_backups.settings import is_graph_id
 

@@ -7,11 +7,12 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
+from ges_backups.batches import Batch, GraphLoad, Observer
 from ges_backups.client import GesClient
-from ges_backups.columns import BACKUP_COLUMNS, json_columns
 from ges_backups.credentials import GesCredentials
 from ges_backups.graph import ListingOptions
-from ges_backups.load import Batch, GraphLoad, Observer
+from ges_backups.rows import BACKUP_COLUMNS, json_columns
+from ges_backups.schema import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
 from ges_backups.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
@@ -24,7 +25,6 @@ from ges_backups.settings import (
     parse_interval,
     resolve_endpoint,
 )
-from ges_backups.tables import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
 
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
@@ -59,7 +59,7 @@ def ges_backups(
             graph of several pages from which the whole list is read again.
         request_seconds: How long one request may be tried, all attempts together.
         full: Read everything, whatever the cursors say.
-        observer: Is told of each graph's listing; see `ges_backups.load.Observer`.
+        observer: Is told of each graph's listing; see `ges_backups.batches.Observer`.
 
     Returns:
         Resources `backups` (incremental on ``start_timestamp``), `graphs`, `listings`,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
-from ges_emulator.answers import Answer, iam_error, other_project, unauthorized
+from ges_emulator.replies import Answer, iam_error, other_project, unauthorized
 
 ALGORITHM = "SDK-HMAC-SHA256"
 CLOCK_SKEW = timedelta(minutes=15)

@@ -10,8 +10,8 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 
-from ges_emulator import wire
-from ges_emulator.answers import Answer, Keys, error, throttled
+from ges_emulator import bad_wire
+from ges_emulator.replies import Answer, Keys, error, throttled
 
 HTML = b"<html><head><title>%d</title></head><body><h1>%s</h1><hr>nginx</body></html>"
 DOCUMENT_ERRORS = {
@@ -33,7 +33,7 @@ class Fault:
     name: str
     page: Callable[[int, int], int] | None = None
     change: Callable[[Answer], Answer] | None = None
-    send: wire.Send | None = None
+    send: bad_wire.Send | None = None
 
     @staticmethod
     def http(
@@ -75,42 +75,42 @@ class Fault:
     @staticmethod
     def reset_before_answer() -> "Fault":
         """The connection is reset before a byte was answered."""
-        return Fault("reset before the answer", send=wire.reset_before_answer)
+        return Fault("reset before the answer", send=bad_wire.reset_before_answer)
 
     @staticmethod
     def reset_after_headers() -> "Fault":
         """The connection is reset after the headers."""
-        return Fault("reset after the headers", send=wire.reset_after_headers)
+        return Fault("reset after the headers", send=bad_wire.reset_after_headers)
 
     @staticmethod
     def reset_within_body() -> "Fault":
         """The connection is reset in the middle of the body."""
-        return Fault("reset within the body", send=wire.reset_within_body)
+        return Fault("reset within the body", send=bad_wire.reset_within_body)
 
     @staticmethod
     def reset_after_body() -> "Fault":
         """The answer is whole, and then the kept connection is reset."""
-        return Fault("reset after the body", send=wire.reset_after_body)
+        return Fault("reset after the body", send=bad_wire.reset_after_body)
 
     @staticmethod
     def cut_body() -> "Fault":
         """The body is shorter than its Content-Length."""
-        return Fault("cut body", send=wire.cut_body)
+        return Fault("cut body", send=bad_wire.cut_body)
 
     @staticmethod
     def slow_drip(bytes_at_once: int = 100, interval_seconds: float = 0.05) -> "Fault":
         """The body comes ``bytes_at_once`` every ``interval_seconds``."""
-        return Fault("slow drip", send=wire.slow_drip(bytes_at_once, interval_seconds))
+        return Fault("slow drip", send=bad_wire.slow_drip(bytes_at_once, interval_seconds))
 
     @staticmethod
     def hang() -> "Fault":
         """No answer for as long as the emulator runs."""
-        return Fault("hang", send=wire.hang)
+        return Fault("hang", send=bad_wire.hang)
 
     @staticmethod
     def huge_body(total_bytes: int) -> "Fault":
         """A body of ``total_bytes``: blanks, and the right answer at their end."""
-        return Fault("huge body", send=wire.huge_body(total_bytes))
+        return Fault("huge body", send=bad_wire.huge_body(total_bytes))
 
     @staticmethod
     def gzip() -> "Fault":

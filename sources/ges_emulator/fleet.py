@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any
 
-from ges_emulator.graph import Backup, Graph
-from ges_emulator.rows import Rows
+from ges_emulator.graph_life import Backup, Graph
+from ges_emulator.paging import Rows
 from ges_emulator.texts import random_id, to_ms, to_text
 
 DELETED = "400"

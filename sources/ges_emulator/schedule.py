@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ges_emulator.texts import random_id
 
 if TYPE_CHECKING:
-    from ges_emulator.graph import Backup, Graph
+    from ges_emulator.graph_life import Backup, Graph
 
 
 class Run(NamedTuple):

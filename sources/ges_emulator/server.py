@@ -10,14 +10,14 @@ from typing import Self
 
 from aiohttp import web
 
-from ges_emulator.answers import Answer
 from ges_emulator.auth import Incoming
+from ges_emulator.bad_wire import WireResponse
 from ges_emulator.fault_plan import Faults
 from ges_emulator.faults import Fault
 from ges_emulator.fleet import Fleet
+from ges_emulator.replies import Answer
 from ges_emulator.request import Request, parse_request
 from ges_emulator.service import DEFAULT_TOKEN, Service
-from ges_emulator.wire import WireResponse
 
 
 class Emulator(Service):

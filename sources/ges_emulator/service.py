@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from ges_emulator import answers
-from ges_emulator.answers import Answer
+from ges_emulator import replies
 from ges_emulator.auth import AccessKeys, Iam, Incoming, Tokens
 from ges_emulator.faults import Fault
 from ges_emulator.fleet import Fleet
+from ges_emulator.replies import Answer
 from ges_emulator.request import Request
 from ges_emulator.throttle import Throttle
 
@@ -74,19 +74,19 @@ class Service:
     def _answer(self, request: Request, incoming: Incoming, fault: Fault | None) -> Answer:
         wait_seconds = self.throttle.take()
         if wait_seconds is not None:
-            return answers.throttled(str(wait_seconds))
+            return replies.throttled(str(wait_seconds))
         if request.endpoint == "tokens":
             return self.iam.answer(_json(incoming.body))
         if request.endpoint is None or request.project_id is None:
-            return answers.no_such_api()
+            return replies.no_such_api()
         return self._refuse(incoming, request.project_id) or self._listing(request, fault)
 
     def _listing(self, request: Request, fault: Fault | None) -> Answer:
         offset, limit = request.query.get("offset", 0), request.query.get("limit", DEFAULT_LIMIT)
         if not isinstance(offset, int) or offset < 0:
-            return answers.wrong_parameter("offset")
+            return replies.wrong_parameter("offset")
         if not isinstance(limit, int) or limit < 1:
-            return answers.wrong_parameter("limit")
+            return replies.wrong_parameter("limit")
         page_cap = self.page_cap(request) if callable(self.page_cap) else self.page_cap
         limit = limit if page_cap is None else min(limit, page_cap)
         if fault and fault.page:
@@ -97,18 +97,18 @@ class Service:
         order = self.order(request) if callable(self.order) else self.order
         if request.endpoint == "graphs":
             count, graphs = self.fleet.list_graphs(order, offset, limit)
-            return _page_of(answers.GRAPHS, count, [graph.record for graph in graphs])
+            return _page_of(replies.GRAPHS, count, [graph.record for graph in graphs])
         if request.endpoint == "all_backups":
             count, backups = self.fleet.list_all_backups(order, offset, limit)
-            return _page_of(answers.BACKUPS, count, [backup.record for backup in backups])
+            return _page_of(replies.BACKUPS, count, [backup.record for backup in backups])
         if request.graph_id in self._forbidden:
-            return answers.forbidden()
+            return replies.forbidden()
         graph = self.fleet.graph(request.graph_id or "")
         if graph is None:
-            return answers.no_graph()
+            return replies.no_graph()
         backups = graph.rows.page(order, offset, limit)
         count = len(graph.rows.natural)
-        return _page_of(answers.BACKUPS, count, [backup.record for backup in backups])
+        return _page_of(replies.BACKUPS, count, [backup.record for backup in backups])
 
     def _refuse(self, incoming: Incoming, project_id: str) -> Answer | None:
         token = incoming.headers.get("x-auth-token")
@@ -117,13 +117,13 @@ class Service:
         elif "authorization" in incoming.headers:
             refusal = self.access_keys.refuse(incoming, project_id)
         else:
-            refusal = answers.unauthorized("neither a token nor a signature")
+            refusal = replies.unauthorized("neither a token nor a signature")
         if refusal is None and project_id != self.fleet.project_id:
-            return answers.other_project()
+            return replies.other_project()
         return refusal
 
 
-def _page_of(keys: answers.Keys, count: int, rows: list[Any]) -> Answer:
+def _page_of(keys: replies.Keys, count: int, rows: list[Any]) -> Answer:
     return Answer(200, {keys.count_key: count, keys.rows_key: rows}, keys)
 
 

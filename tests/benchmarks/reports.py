@@ -8,11 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from ges_history import connect
-from ges_history.fleet import read_fleet
-from ges_history.views import report_names
+from ges_history.reports.overview import read_fleet
+from ges_history.reports.views import report_names
 from synthetic import write_database
 
 ROUNDS = 3

@@ -77,10 +77,10 @@ def main() -> None:
     from dlt.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     import ges_backups.graph  # noqa: PLC0415
-    import ges_history.pipeline as pipeline  # noqa: PLC0415
+    import ges_history.loading.run as pipeline  # noqa: PLC0415
+    from ges_backups.batches import GraphLoad  # noqa: PLC0415
     from ges_backups.client import GesClient  # noqa: PLC0415
-    from ges_backups.fleet import Fleet  # noqa: PLC0415
-    from ges_backups.load import GraphLoad  # noqa: PLC0415
+    from ges_backups.pool import Fleet  # noqa: PLC0415
 
     import_cpu = time.process_time()
     note("import", time.perf_counter() - STARTED, import_cpu)

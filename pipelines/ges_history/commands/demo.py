@@ -15,7 +15,7 @@ from ges_history.errors import DatabaseError
 
 if TYPE_CHECKING:
     from ges_emulator import Emulator
-    from ges_history.outcome import LoadOutcome
+    from ges_history.loading.outcome import LoadOutcome
 
 DEFAULT = Path("ges_backups.duckdb")
 SHOWN_CHANGES = 4
@@ -61,7 +61,7 @@ def _make_room(database: Path, project_id: str) -> None:
     """
     if not database.exists():
         return
-    from ges_history.database import connect  # noqa: PLC0415
+    from ges_history.warehouses.opening import connect  # noqa: PLC0415
 
     with connect(database) as history:
         projects = history.sql("SELECT DISTINCT project_id FROM ges.backups").fetchall()
@@ -75,7 +75,7 @@ def _make_room(database: Path, project_id: str) -> None:
 
 def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
     from ges_emulator.service import DEFAULT_TOKEN  # noqa: PLC0415
-    from ges_history.pipeline import load  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.loading.run import load  # noqa: PLC0415 - dlt takes a second to import
 
     return load(
         database,
@@ -95,7 +95,7 @@ def _show(outcome: "LoadOutcome", database: Path) -> None:
 
 def _show_changes(database: Path) -> None:
     """A few of the backups that the second load brought or missed."""
-    from ges_history.database import connect  # noqa: PLC0415
+    from ges_history.warehouses.opening import connect  # noqa: PLC0415
 
     with connect(database) as history:
         loads = history.sql("SELECT load_id FROM ges._dlt_loads ORDER BY load_id").fetchall()

@@ -12,7 +12,7 @@ import click
 from ges_history.commands import options
 
 if TYPE_CHECKING:
-    from ges_history.outcome import LoadOutcome
+    from ges_history.loading.outcome import LoadOutcome
 
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
@@ -50,8 +50,8 @@ def load(
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
     _hide_pandas_from_pyarrow()
-    from ges_history.pipeline import load as run  # noqa: PLC0415 - dlt takes a second to import
-    from ges_history.progress import collector  # noqa: PLC0415
+    from ges_history.loading.progress import collector  # noqa: PLC0415
+    from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
 
     outcome = run(
         database,

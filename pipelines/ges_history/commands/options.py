@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ges_history.database import DEFAULT_DATABASE
+from ges_history.warehouses.opening import DEFAULT_DATABASE
 
 database = click.option(
     "--database",
@@ -27,7 +27,7 @@ class Instant(click.ParamType[datetime]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Parse the text, or end as wrong usage."""
-        from ges_history.reading import parse_instant  # noqa: PLC0415
+        from ges_history.reports.read import parse_instant  # noqa: PLC0415
 
         try:
             return parse_instant(value)

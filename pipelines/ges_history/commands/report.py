@@ -76,7 +76,7 @@ def report(
 @click.command()
 def reports() -> None:
     """List the reports with a line each."""
-    from ges_history.views import descriptions  # noqa: PLC0415
+    from ges_history.reports.views import descriptions  # noqa: PLC0415
 
     lines = descriptions()
     width = max(map(len, lines))
@@ -85,7 +85,7 @@ def reports() -> None:
 
 
 def _format_of(format_: str | None, output: Path | None) -> str:
-    from ges_history.formats import SUFFIXES  # noqa: PLC0415
+    from ges_history.reports.formats import SUFFIXES  # noqa: PLC0415
 
     chosen = format_ or SUFFIXES.get(output.suffix.lower() if output else "", "table")
     if chosen == "parquet" and output is None and sys.stdout.isatty():
@@ -96,8 +96,8 @@ def _format_of(format_: str | None, output: Path | None) -> str:
 def _report(
     name: str, database: Path, format_: str, output: Path | None, selected: dict[str, Any]
 ) -> None:
-    from ges_history.formats import WRITERS  # noqa: PLC0415
-    from ges_history.reading import UnknownReportError, read_table  # noqa: PLC0415
+    from ges_history.reports.formats import WRITERS  # noqa: PLC0415
+    from ges_history.reports.read import UnknownReportError, read_table  # noqa: PLC0415
 
     limit = selected.get("limit")
     to_screen = format_ == "table" and output is None
@@ -117,7 +117,7 @@ def _report(
 
 def _show(table: "pa.Table", limit: int) -> None:
     """Print a table; say so where rows were left out."""
-    from ges_history.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
+    from ges_history.reports.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
 
     console_for(sys.stdout).print(report_table(without_needless_ids(table.slice(0, limit))))
     if table.num_rows > limit:
@@ -127,7 +127,7 @@ def _show(table: "pa.Table", limit: int) -> None:
 def _as_text(table: "pa.Table") -> bytes:
     import io  # noqa: PLC0415
 
-    from ges_history.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
+    from ges_history.reports.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
 
     text = io.StringIO()
     console_for(text).print(report_table(without_needless_ids(table)))
@@ -135,9 +135,9 @@ def _as_text(table: "pa.Table") -> bytes:
 
 
 def _show_fleet(database: Path) -> None:
-    from ges_history.database import connect  # noqa: PLC0415
-    from ges_history.fleet import read_fleet  # noqa: PLC0415
-    from ges_history.screen import console_for, fleet_screen  # noqa: PLC0415
+    from ges_history.reports.overview import read_fleet  # noqa: PLC0415
+    from ges_history.reports.screen import console_for, fleet_screen  # noqa: PLC0415
+    from ges_history.warehouses.opening import connect  # noqa: PLC0415
 
     with connect(database) as history:
         fleet = read_fleet(history)
@@ -145,7 +145,7 @@ def _show_fleet(database: Path) -> None:
 
 
 def _write_page(database: Path, path: Path) -> None:
-    from ges_history.page import write_page  # noqa: PLC0415 - the page needs altair
+    from ges_history.reports.page import write_page  # noqa: PLC0415 - the page needs altair
 
     _refuse_the_database(path, database)
     write_page(database, path)

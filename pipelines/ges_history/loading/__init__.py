@@ -1,0 +1,1 @@
+"""Loading: the source run into a warehouse, what was left finished first."""

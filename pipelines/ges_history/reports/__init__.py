@@ -1,0 +1,1 @@
+"""Reports: SQL views, and what people see of them."""

@@ -1,0 +1,212 @@
+"""dlt's DuckDB destination, for a file of any name and for loads that may be killed at any moment.
+
+Two things differ from dlt's own. Tables can be named in three parts: DuckDB takes the first from
+the file's name, and finds `ges.backups` ambiguous in a `ges.duckdb`. And each file of a package is
+merged by itself, straight into its table, instead of all of them copied into a staging dataset and
+merged from there: the memory that it takes is that of a file, and a file that is merged twice,
+because the process was killed before dlt noted it down, changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import duckdb
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
+from dlt.common.destination.client import FollowupJobRequest, LoadJob
+from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.destination.utils import get_merge_changed_cond
+from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import TSchemaTables
+from dlt.destinations import duckdb as dlt_duckdb
+from dlt.destinations.exceptions import DatabaseTransientException
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
+from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
+from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from dlt.destinations.sql_client import SqlClientBase
+
+from ges_history.loading.failures import is_out_of_memory
+from ges_history.loading.settle import add_deleted_at, count_rows
+
+T = TypeVar("T")
+
+
+class HistoryDuckDb(dlt_duckdb):
+    """The destination; dlt's state and configuration know it as `duckdb`.
+
+    Args:
+        file: The database's path.
+        catalog: What DuckDB calls the database, where names need it.
+    """
+
+    def __init__(self, file: str, catalog: str | None = None) -> None:
+        super().__init__(file)
+        self._catalog = catalog
+        self._resolved: DuckDbClientConfiguration | None = None
+
+    def capabilities(
+        self,
+        config: DuckDbClientConfiguration | None = None,
+        naming: NamingConvention | None = None,
+    ) -> DestinationCapabilitiesContext:
+        """dlt's own, with the configuration resolved once: it asks some twenty times a load."""
+        if config is None:
+            if self._resolved is None:
+                known = self.spec(credentials=self.config_params["credentials"])
+                self._resolved = self.configuration(known, accept_partial=True)
+            config = self._resolved
+        return super().capabilities(config, naming)
+
+    @property
+    def client_class(self) -> type[DuckDbClient]:
+        """What loads into it."""
+        return type("HistoryClient", (_Client,), {"catalog": self._catalog})
+
+    @property
+    def destination_type(self) -> str:
+        """As dlt's own, so that a plain dlt script works on the same database."""
+        return "dlt.destinations.duckdb"
+
+
+class _SqlClient(DuckDbSqlClient):
+    catalog: str | None = None
+
+    def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:  # noqa: ARG002
+        if self.catalog is None or not quote:
+            return self.catalog
+        return self.capabilities.escape_identifier(self.catalog)
+
+    def warn_if_catalog_equals_dataset_name(self) -> None:
+        """Say nothing: names in three parts are never ambiguous."""
+
+
+class _Client(DuckDbClient):
+    catalog: str | None = None
+
+    def __init__(
+        self,
+        schema: Schema,
+        config: DuckDbClientConfiguration,
+        capabilities: DestinationCapabilitiesContext,
+    ) -> None:
+        super().__init__(schema, config, capabilities)
+        known = self.sql_client
+        self.sql_client = _SqlClient(
+            known.dataset_name, known.staging_dataset_name, known.credentials, capabilities
+        )
+        self.sql_client.catalog = self.catalog
+
+    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
+        """No table needs it, so there is none."""
+        return False
+
+    def update_stored_schema(
+        self,
+        only_tables: Iterable[str] | None = None,
+        expected_update: TSchemaTables | None = None,
+        force: bool = False,
+    ) -> TSchemaTables | None:
+        """dlt's own; the column of marks is added while a new table is empty, as it costs nothing then."""
+        applied = super().update_stored_schema(only_tables, expected_update, force)  # type: ignore[arg-type]
+        add_deleted_at(self.sql_client, {"backups", "graphs"}.intersection(applied or ()))
+        return applied
+
+    def create_load_job(
+        self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
+    ) -> LoadJob:
+        """A merge for the tables that dlt would merge, a plain insert for the others."""
+        job = super().create_load_job(table, file_path, load_id, restore)
+        if type(job) is not DuckDbCopyJob:
+            return job
+        is_merged = table["write_disposition"] == "merge"
+        return _MergeJob(file_path) if is_merged else _InsertJob(file_path)
+
+    def _create_merge_followup_jobs(
+        self,
+        table_chain: Sequence[PreparedTableSchema],  # noqa: ARG002
+    ) -> list[FollowupJobRequest]:
+        return []
+
+
+class _InsertJob(DuckDbCopyJob):
+    """Inserts the rows of one Parquet file, wherever it lies."""
+
+    def run(self) -> None:
+        client = self._sql_client = self._job_client.sql_client
+        table = client.make_qualified_table_name(self.load_table_name)
+        insert = f"INSERT INTO {table} BY NAME SELECT * FROM {_parquet(self)}"  # noqa: S608
+        with_memory(client, lambda: client.execute_sql(insert))
+
+
+class _MergeJob(DuckDbCopyJob):
+    """Merges one Parquet file into its table: unknown keys are inserted, changed rows replaced.
+
+    A column that the file lacks is null in its rows. Keys are distinct within a file.
+    """
+
+    def run(self) -> None:
+        client = self._sql_client = self._job_client.sql_client
+        with_memory(client, lambda: self._merge(client))
+
+    def _merge(self, client: SqlClientBase[Any]) -> None:
+        table = client.make_qualified_table_name(self.load_table_name)
+        rows = self._rows(client, table)
+        keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
+        with client.begin_transaction():
+            matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"  # noqa: S608
+            known = count_rows(client, matched)
+            if known:
+                self._update(client, table, rows, keys)
+            unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"  # noqa: S608
+            select = f"SELECT * FROM {rows} s WHERE {unknown}"  # noqa: S608
+            client.execute_sql(f"INSERT INTO {table} BY NAME {select}")
+
+    def _keys(self, client: SqlClientBase[Any]) -> list[str]:
+        columns = self._load_table["columns"].items()
+        return [client.escape_column_name(name) for name, it in columns if it.get("primary_key")]
+
+    def _rows(self, client: SqlClientBase[Any], table: str) -> str:
+        """The file's rows as a query in the columns and types of the table."""
+        file = _parquet(self)
+        present = _types(client, file)
+        types = _types(client, table)
+        columns = []
+        for name in self._load_table["columns"]:
+            column = client.escape_column_name(name)
+            value = column if name in present else "NULL"
+            columns.append(f"CAST({value} AS {types[name]}) AS {column}")
+        return f"(SELECT {', '.join(columns)} FROM {file})"  # noqa: S608
+
+    def _update(self, client: SqlClientBase[Any], table: str, rows: str, keys: str) -> None:
+        of: Any = self._load_table
+        changed = get_merge_changed_cond(of, "s", "d", client.escape_column_name)
+        if self._load_table.get("x-merge-strategy") == "insert-only" or not changed:
+            return
+        columns = map(client.escape_column_name, self._load_table["columns"])
+        values = ", ".join(f"{column} = s.{column}" for column in columns)
+        client.execute_sql(
+            f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"  # noqa: S608
+        )
+
+
+def _parquet(job: DuckDbCopyJob) -> str:
+    """The job's file as a table of SQL."""
+    path = job._file_path.replace("'", "''")
+    return f"read_parquet('{path}')"
+
+
+def _types(client: SqlClientBase[Any], of: str) -> dict[str, str]:
+    """{column: DuckDB's type} of a table or a file."""
+    rows = client.execute_sql(f"DESCRIBE SELECT * FROM {of}")  # noqa: S608
+    return {row[0]: row[1] for row in rows or ()}
+
+
+def with_memory(client: SqlClientBase[Any], work: Callable[[], T]) -> T:
+    """Do it in little memory; where that is not enough, for rows of a megabyte say, in what there is."""
+    try:
+        return work()
+    except (DatabaseTransientException, duckdb.OutOfMemoryException) as failed:
+        if not is_out_of_memory(failed):
+            raise
+    client.execute_sql("RESET memory_limit")
+    return work()

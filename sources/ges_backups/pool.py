@@ -1,0 +1,176 @@
+"""Many graphs, listed side by side by a bounded pool of threads; their list, where none was given."""
+
+import contextlib
+import itertools
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from ges_backups.client import GesClient
+from ges_backups.errors import SourceDown, TransientError
+from ges_backups.graph import GraphListing, GraphReader, ListingOptions
+from ges_backups.listing import Cursor, Page, read_complete
+from ges_backups.pages import parse_graphs
+from ges_backups.records import Rejected, Rows, reject
+
+
+def fetch_graphs(
+    client: GesClient, project_id: str, page_size: int
+) -> tuple[list[dict[str, Any]], list[Rejected], int]:
+    """All graphs of a project by ListGraphs, as exactly as backups are listed.
+
+    Returns:
+        The records with a text id, each id once, in the order of the list; the others; and how
+        many requests it took.
+
+    Raises:
+        AnswerError, CredentialsError, SourceDown: There is no complete list, so nothing to load.
+    """
+    path = f"/v2/{quote(project_id, safe='')}/graphs"
+    records: dict[str, Any] = {}
+    requests = itertools.count()
+
+    def fetch(offset: int, limit: int) -> Page[list[Any]]:
+        params = {"offset": offset, "limit": limit}
+        page = client.get(
+            path, params, lambda body: parse_graphs(body, path, offset), lambda: next(requests)
+        )
+        records.update(zip(page.keys, page.rows, strict=True))
+        return page
+
+    def fetch_many(offsets: Sequence[int], limit: int) -> Iterator[Page[list[Any]]]:
+        return (fetch(offset, limit) for offset in offsets)
+
+    try:
+        listed = read_complete(fetch, fetch_many, page_size, path)
+    except TransientError as error:
+        raise SourceDown(
+            f"The API does not answer at {client.endpoint}: {error}. Check the endpoint, the "
+            "network and a proxy's settings; nothing was changed."
+        ) from error
+    graphs: dict[str, dict[str, Any]] = {}
+    rejected: list[Rejected] = []
+    for key in listed.keys:
+        record = records[key]
+        if isinstance(record, dict) and isinstance(record.get("id"), str) and record["id"]:
+            graphs[record["id"]] = record
+        else:
+            rejected.append(reject(record, None, "a graph of the project's list has no id"))
+    return list(graphs.values()), rejected, next(requests)
+
+
+class Fleet:
+    """Lists graphs side by side, at most `concurrency` at once.
+
+    One graph alone uses the whole pool for its pages: what is not needed for graphs serves pages.
+
+    Args:
+        client: Sends the requests; stopped when the iteration ends early.
+        project_id: The project.
+        options: How graphs are read.
+        concurrency: Threads.
+    """
+
+    def __init__(
+        self, client: GesClient, project_id: str, options: ListingOptions, concurrency: int
+    ) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._options = options
+        self._concurrency = concurrency
+        self._busy = 0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
+
+    def iter_listings(
+        self, graph_ids: Sequence[str], cursors: Mapping[str, Any]
+    ) -> Iterator[GraphListing]:
+        """Yield each graph's listing when it is done, in any order.
+
+        Raises:
+            CredentialsError, SourceDown: No graph can be listed; the others are stopped.
+        """
+        waiting = iter(graph_ids)
+        done: queue.Queue[GraphListing | BaseException] = queue.Queue(2 * self._concurrency)
+        for _ in range(min(self._concurrency, len(graph_ids))):
+            threading.Thread(
+                target=self._work, args=(waiting, cursors, done), name="ges-graphs", daemon=True
+            ).start()
+        try:
+            for _ in graph_ids:
+                result = done.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        except BaseException:
+            self._client.cancel()
+            raise
+        finally:
+            self._stopped.set()
+            self._pages.shutdown(wait=False, cancel_futures=True)
+
+    def _work(
+        self,
+        waiting: Iterator[str],
+        cursors: Mapping[str, Any],
+        done: "queue.Queue[GraphListing | BaseException]",
+    ) -> None:
+        while not self._stopped.is_set():
+            with self._lock:
+                graph_id = next(waiting, None)
+                if graph_id is None:
+                    return
+                self._busy += 1
+            try:
+                result: GraphListing | BaseException = self._read(graph_id, cursors)
+            except BaseException as error:
+                result = error
+            with self._lock:
+                self._busy -= 1
+            self._hand_over(result, done)
+
+    def _hand_over(
+        self,
+        result: GraphListing | BaseException,
+        done: "queue.Queue[GraphListing | BaseException]",
+    ) -> None:
+        """Put it into the queue when there is room, or drop it when nobody waits any more."""
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                done.put(result, timeout=0.5)
+                return
+
+    def _read(self, graph_id: str, cursors: Mapping[str, Any]) -> GraphListing:
+        return GraphReader(
+            self._client,
+            self._project_id,
+            graph_id,
+            Cursor.from_state(cursors.get(graph_id)),
+            self._options,
+            self._side_by_side,
+        ).read()
+
+    def _side_by_side(
+        self, fetch: Callable[[int], Page[Rows]], offsets: Iterable[int]
+    ) -> Iterator[Page[Rows]]:
+        """Pages at many offsets in their order, as many at once as no graph needs the threads for."""
+        ahead: deque[Future[Page[Rows]]] = deque()
+        try:
+            for offset in offsets:
+                width = self._concurrency // max(1, self._busy)
+                if width <= 1 and not ahead:
+                    yield fetch(offset)
+                    continue
+                ahead.append(self._pages.submit(fetch, offset))
+                if len(ahead) >= 2 * width:  # so that no thread waits while the oldest is looked at
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -1,0 +1,452 @@
+"""Other loads, other programs, other places: a load waits, says who is in the way, and loses nothing."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from cli_harness import (
+    Command,
+    after,
+    before,
+    folder_of,
+    held,
+    killed_load,
+    pending_packages,
+    release,
+)
+from ges_emulator import Emulator, Fleet
+from ges_history import connect
+from ges_history.errors import DatabaseError, LoadInProgress
+from ges_history.loading.run import load
+from ges_history.loading.runtime import dlt_settings
+from ges_history.loading.workplace import Workplace
+from harness import NOW, Warehouse, assert_exact, fill, fleet_of, settings_for, the_graph
+
+EXTRACTED = after("dlt.extract.storage.ExtractStorage.commit_new_load_package")
+LISTING = before("ges_backups.client.GesClient.get")
+
+
+@pytest.fixture
+def command(emulator: Emulator, tmp_path: Path) -> Command:
+    return Command(emulator, tmp_path)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """The lines that loads said to a person."""
+    return []
+
+
+def wait_until(true: Any, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+@contextmanager
+def stopped_load(command: Command) -> Iterator["subprocess.Popen[str]"]:
+    """A load that has begun to list, and stands still until it is told to go on."""
+    assert command.emulator is not None
+    command.emulator.latency_seconds = 1.0
+    with command.start("load", "--database", "history.duckdb") as process:
+        wait_until(lambda: command.emulator and command.emulator.requests)
+        process.send_signal(signal.SIGSTOP)
+        command.emulator.latency_seconds = 0.0
+        try:
+            yield process
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def test_second_load_says_who_is_loading_and_waits(command: Command) -> None:
+    with stopped_load(command) as first:
+        at_once = command.load("--database", "history.duckdb", "--wait", "0")
+        assert at_once.code == 1
+        assert f"Another load (process {first.pid}) is working on history.duckdb" in at_once.err
+        assert "--wait SECONDS" in at_once.err
+        with command.start("load", "--database", "history.duckdb", "--json") as second:
+            assert second.stderr is not None
+            assert f"(process {first.pid})" in second.stderr.readline()
+            first.send_signal(signal.SIGCONT)
+            out, _ = second.communicate(timeout=60)
+    assert (second.returncode, json.loads(out)["outcome"]) == (0, "unchanged")
+
+
+def test_second_load_through_a_link_is_seen(
+    emulator: Emulator, command: Command, warehouse: Warehouse
+) -> None:
+    link = warehouse.path.parent / "link.duckdb"
+    link.symlink_to(warehouse.path)
+    with stopped_load(command) as first:
+        with pytest.raises(LoadInProgress, match=f"process {first.pid}"):
+            load(link, wait=0, **settings_for(emulator))
+        first.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("role", ["reader", "writer"])
+def test_waits_for_another_program_and_says_which(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, said: list[str], role: str
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    with held(warehouse.path, role) as holder:
+        with pytest.raises(DatabaseError, match=rf"held by .*process {holder.pid}.*--wait"):
+            warehouse.load(emulator, wait=0)
+        threading.Timer(1.0, release, [holder]).start()
+        warehouse.load(emulator, wait=30, say=said.append)
+    assert [line for line in said if f"process {holder.pid}" in line and "waiting" in line]
+    assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize("role", ["reader", "writer"])
+def test_database_grabbed_while_listing_keeps_what_was_listed(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, said: list[str], role: str
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    grabbed: list[Any] = []
+
+    def grab(_: object) -> None:
+        if not grabbed:
+            grabbed.append(held(warehouse.path, role))
+            grabbed.append(grabbed[0].__enter__())
+
+    emulator.before_answer = grab
+    with pytest.raises(DatabaseError, match="What was listed is kept"):
+        warehouse.load(emulator, wait=0.5)
+    emulator.before_answer = None
+    release(grabbed[1])
+    grabbed[0].__exit__(None, None, None)
+    assert pending_packages(warehouse.path)
+    the_graph(fleet).delete_backup("g1-b50")
+    outcome = warehouse.load(emulator, say=said.append)
+    assert "Finishing the load that was interrupted." in said
+    assert warehouse.deleted == {"g1-b50"}
+    assert (outcome.backups["new"], outcome.backups["deleted"]) == (1, 1)
+    assert_exact(warehouse, fleet)
+
+
+def test_connection_of_this_process_is_named(warehouse: Warehouse, emulator: Emulator) -> None:
+    warehouse.load(emulator)
+    with (
+        duckdb.connect(str(warehouse.path), read_only=True),
+        pytest.raises(DatabaseError, match="open in this process"),
+    ):
+        warehouse.load(emulator, wait=0)
+    warehouse.load(emulator)
+
+
+def spoil(database: Path) -> None:
+    """Cut the files of rows of the pending package, as a machine that lost its power would."""
+    files = [path for path in folder_of(database).rglob("*.parquet") if path.stat().st_size]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:20])
+
+
+def test_spoilt_package_is_given_up_and_listed_again(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, said: list[str]
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 2, first=50)
+    killed_load(warehouse, settings_for(emulator), EXTRACTED)
+    spoil(warehouse.path)
+    warehouse.load(emulator, say=said.append)
+    assert any("cannot be finished" in line for line in said)
+    assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"_state_version": "x"}', "[]"], ids=repr)
+def test_broken_state_file_is_made_anew(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, broken: str
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    (folder_of(warehouse.path) / "ges_backups" / "state.json").write_text(broken)
+    outcome = warehouse.load(emulator)
+    assert outcome.backups["new"] == 1
+    assert_exact(warehouse, fleet)
+
+
+@pytest.fixture
+def two_fleets() -> Iterator[tuple[Emulator, Emulator]]:
+    """Two projects; their graphs and backups have names of their own."""
+    other = Fleet("ffffffffffffffffffffffffffffffff", now=NOW)
+    fill(other.add_graph("x1"), 4)
+    with Emulator(fleet_of(graphs=2, backups=3)) as one, Emulator(other) as two:
+        yield one, two
+
+
+def test_two_projects_in_one_database_leave_each_other_alone(
+    warehouse: Warehouse, two_fleets: tuple[Emulator, Emulator]
+) -> None:
+    one, two = two_fleets
+    for _ in range(2):
+        warehouse.load(one)
+        warehouse.load(two)
+    assert (len(warehouse.backups), warehouse.deleted) == (10, set())
+    the_graph(one.fleet).delete_backup("g1-b0")
+    the_graph(two.fleet, "x1").delete_backup("x1-b3")
+    warehouse.load(two)
+    assert warehouse.deleted == {"x1-b3"}
+    warehouse.load(one)
+    assert warehouse.deleted == {"x1-b3", "g1-b0"}
+    assert {row["project_id"] for row in warehouse.rows("listings")} == {
+        one.fleet.project_id,
+        two.fleet.project_id,
+    }
+
+
+def test_two_databases_in_one_folder(tmp_path: Path, two_fleets: tuple[Emulator, Emulator]) -> None:
+    warehouses = [Warehouse(tmp_path / name) for name in ("a.duckdb", "b.duckdb")]
+    for _ in range(2):
+        for warehouse, emulator in zip(warehouses, two_fleets, strict=True):
+            warehouse.load(emulator)
+            assert_exact(warehouse, emulator.fleet)
+
+
+@pytest.mark.parametrize("with_folder", [True, False], ids=["with its folder", "alone"])
+def test_moved_database_goes_on(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path, with_folder: bool
+) -> None:
+    warehouse.load(emulator, page_size=2)
+    there = tmp_path / "elsewhere" / "ges.duckdb"
+    there.parent.mkdir()
+    warehouse.path.rename(there)
+    if with_folder:
+        folder_of(warehouse.path).rename(folder_of(there))
+    the_graph(fleet).delete_backup("g1-b0")
+    fill(the_graph(fleet), 1, first=50)
+    moved = Warehouse(there)
+    outcome = moved.load(emulator, page_size=2)
+    assert (outcome.backups["new"], outcome.backups["deleted"]) == (1, 1)
+    assert_exact(moved, fleet)
+
+
+def test_both_copies_go_on(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    warehouse.load(emulator, page_size=2)
+    copy = Warehouse(tmp_path / "copy.duckdb")
+    shutil.copy(warehouse.path, copy.path)
+    for number in range(3):
+        fill(the_graph(fleet), 1, first=50 + number)
+        for each in (copy, warehouse) if number % 2 else (warehouse, copy):
+            assert each.load(emulator, page_size=2).backups["new"] == 1
+            assert_exact(each, fleet)
+
+
+def test_database_restored_from_an_old_copy_catches_up(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    the_graph(fleet).add_backup(NOW, id="running", status="backing_up")
+    warehouse.load(emulator, page_size=2)
+    shutil.copy(warehouse.path, tmp_path / "old")
+    for number in range(3):
+        fill(the_graph(fleet), 2, first=50 + 2 * number)
+        warehouse.load(emulator, page_size=2)
+    the_graph(fleet).backups[-1].finish()
+    shutil.copy(tmp_path / "old", warehouse.path)
+    assert warehouse.load(emulator, page_size=2).backups["new"] == 6
+    assert_exact(warehouse, fleet)
+
+
+def test_old_copy_restored_under_a_pending_package_keeps_what_it_saw(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path, said: list[str]
+) -> None:
+    warehouse.load(emulator, page_size=2)
+    shutil.copy(warehouse.path, tmp_path / "old")
+    fill(the_graph(fleet), 2, first=50)
+    warehouse.load(emulator, page_size=2)
+    fill(the_graph(fleet), 2, first=60)
+    killed_load(warehouse, settings_for(emulator, page_size=2), EXTRACTED)
+    the_graph(fleet).delete_backup("g1-b60")
+    shutil.copy(tmp_path / "old", warehouse.path)
+    warehouse.load(emulator, page_size=2, say=said.append)
+    assert any("older than that load" in line for line in said)
+    assert warehouse.deleted == {"g1-b60"}
+    assert_exact(warehouse, fleet)
+
+
+def test_other_database_under_a_pending_package_gets_nothing_of_it(
+    warehouse: Warehouse, two_fleets: tuple[Emulator, Emulator], tmp_path: Path, said: list[str]
+) -> None:
+    one, two = two_fleets
+    other = Warehouse(tmp_path / "other.duckdb")
+    other.load(two)
+    warehouse.load(one)
+    fill(the_graph(one.fleet), 1, first=50)
+    killed_load(warehouse, settings_for(one), EXTRACTED)
+    shutil.copy(other.path, warehouse.path)
+    warehouse.load(two, say=said.append)
+    assert any("for another database" in line for line in said)
+    assert_exact(warehouse, two.fleet)
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["at rest", "with a pending package"])
+def test_deleted_folder_of_packages_is_made_anew(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, pending: bool
+) -> None:
+    warehouse.load(emulator, page_size=2)
+    fill(the_graph(fleet), 1, first=50)
+    if pending:
+        killed_load(warehouse, settings_for(emulator, page_size=2), EXTRACTED)
+    shutil.rmtree(folder_of(warehouse.path))
+    assert warehouse.load(emulator, page_size=2).backups["new"] == 1
+    assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["at rest", "with a pending package"])
+def test_deleted_database_is_filled_anew(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, pending: bool
+) -> None:
+    warehouse.load(emulator, page_size=2)
+    fill(the_graph(fleet), 1, first=50)
+    if pending:
+        killed_load(warehouse, settings_for(emulator, page_size=2), EXTRACTED)
+    warehouse.path.unlink()
+    assert warehouse.load(emulator, page_size=2).backups["total"] == 7
+    assert_exact(warehouse, fleet)
+
+
+def test_killed_while_it_mends_an_old_copy(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    settings = settings_for(emulator, page_size=2)
+    warehouse.load(emulator, page_size=2)
+    shutil.copy(warehouse.path, tmp_path / "old")
+    fill(the_graph(fleet), 3, first=50)
+    warehouse.load(emulator, page_size=2)
+    fill(the_graph(fleet), 1, first=60)
+    killed_load(warehouse, settings, EXTRACTED)
+    shutil.copy(tmp_path / "old", warehouse.path)
+    killed_load(warehouse, settings, before("ges_history.loading.lineage.Lineage.restore"))
+    warehouse.load(emulator, page_size=2)
+    assert_exact(warehouse, fleet)
+
+
+NAMES = [
+    "ges.duckdb",
+    "GES.duckdb",
+    "ges_staging.duckdb",
+    "reports.duckdb",
+    "temp.duckdb",
+    "main.duckdb",
+    "a b.duckdb",
+    "a.b.c.duckdb",
+    "noext",
+    ".hidden",
+    "o'brien.duckdb",
+    "x[1]*?.duckdb",
+    "ünï😀.duckdb",
+    "new\nline;drop table.duckdb",
+    "-x.duckdb",
+    "{0}.duckdb",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_any_file_name(tmp_path: Path, emulator: Emulator, fleet: Fleet, name: str) -> None:
+    warehouse = Warehouse(tmp_path / name)
+    warehouse.load(emulator, page_size=2)
+    the_graph(fleet).delete_backup("g1-b0")
+    fill(the_graph(fleet), 1, first=50)
+    outcome = warehouse.load(emulator, page_size=2)
+    assert (outcome.backups["new"], outcome.backups["deleted"]) == (1, 1)
+    assert_exact(warehouse, fleet)
+    with connect(warehouse.path) as history:
+        rows = history.execute("SELECT sum(backups) FROM reports.inventory").fetchall()
+    assert rows == [(6,)]
+    with duckdb.connect(str(warehouse.path), read_only=True) as plain:
+        catalog = plain.execute("SELECT current_database()").fetchall()[0][0].replace('"', '""')
+        rows = plain.execute(f'SELECT sum(backups) FROM "{catalog}".reports.inventory').fetchall()
+    assert rows == [(6,)]
+    assert warehouse.load(emulator, page_size=2).outcome == "unchanged"
+
+
+@pytest.mark.parametrize("name", ["ges.duckdb", "o'brien.duckdb"])
+def test_any_file_name_after_a_kill(
+    tmp_path: Path, emulator: Emulator, fleet: Fleet, name: str
+) -> None:
+    warehouse = Warehouse(tmp_path / name)
+    copied = after("ges_history.warehouses.duckdb_destination._MergeJob.run", 2)
+    assert killed_load(warehouse, settings_for(emulator), copied) == -9
+    warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a%20b.duckdb", "the sign %"), ("a\\b.duckdb", "the sign"), (":memory:", "in memory")],
+)
+def test_names_that_cannot_be_are_refused(
+    tmp_path: Path, emulator: Emulator, name: str, reason: str
+) -> None:
+    with pytest.raises(DatabaseError, match=reason):
+        Warehouse(tmp_path / name).load(emulator)
+    assert emulator.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_link_leads_to_one_history(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    (tmp_path / "link.duckdb").symlink_to(warehouse.path)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    Warehouse(tmp_path / "link.duckdb").load(emulator)
+    assert not (tmp_path / ".link.duckdb.dlt").exists()
+    fill(the_graph(fleet), 1, first=50)
+    assert Warehouse(tmp_path / "folder" / "link.duckdb").load(emulator).backups["new"] == 1
+    assert_exact(warehouse, fleet)
+
+
+def test_read_only_folder_is_said(tmp_path: Path, emulator: Emulator) -> None:
+    """Root may write anywhere, so the folder is one that nobody can write."""
+    with pytest.raises(DatabaseError, match="cannot be written"):
+        Warehouse(Path("/proc/history.duckdb")).load(emulator)
+    assert emulator.requests == []
+
+
+def test_program_that_reads_for_a_moment_never_stops_a_load(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    """A notebook that opens and closes the database again and again."""
+    warehouse.load(emulator)
+    reads = (
+        "import sys, time, duckdb\n"
+        "end = time.monotonic() + 8\n"
+        "while time.monotonic() < end:\n"
+        "    try: duckdb.connect(sys.argv[1], read_only=True).close()\n"
+        "    except duckdb.Error: pass\n"
+        "    time.sleep(0.02)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", reads, str(warehouse.path)]) as reader:
+        for number in range(4):
+            fill(the_graph(fleet), 1, first=50 + number)
+            assert warehouse.load(emulator, wait=20).backups["new"] == 1
+        reader.kill()
+    assert_exact(warehouse, fleet)
+
+
+def test_a_database_that_is_held_open_is_not_held_in_a_transaction(
+    warehouse: Warehouse, emulator: Emulator
+) -> None:
+    """An unread result would keep one open, and with it the memory of all that a load undoes."""
+    warehouse.load(emulator)
+    with dlt_settings():
+        place = Workplace(warehouse.path, "duckdb", 0, print)
+        with place.locked(), place.opened() as (_, client):
+            assert client.execute_sql("CHECKPOINT") == []

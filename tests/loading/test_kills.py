@@ -1,0 +1,322 @@
+"""Killed at any moment, the next single load brings everything right; stopped by a person, it ends soon."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_harness import (
+    Point,
+    after,
+    before,
+    folder_of,
+    killed_load,
+    load_killed_after,
+    pending_packages,
+    unfinished,
+)
+from ges_backups.errors import CredentialsError
+from ges_emulator import Emulator, Fleet
+from ges_history import connect
+from ges_history.errors import DatabaseError
+from ges_history.loading.failures import is_out_of_memory
+from ges_history.loading.run import load
+from ges_history.loading.workplace import HALF_SAVED
+from harness import (
+    FIRST_MS,
+    NOW,
+    TOKEN,
+    Warehouse,
+    assert_exact,
+    expected_row,
+    fill,
+    fleet_of,
+    settings_for,
+    the_graph,
+)
+
+PAGE_SIZE = 4
+FLEETING, BROKEN = "fleeting", "broken"
+
+LISTING = "ges_backups.client.GesClient.get"
+EXTRACT = "dlt.extract.storage.ExtractStorage"
+PACKAGE = "dlt.common.storages.load_package.PackageStorage"
+LOADING = "dlt.common.storages.load_storage.LoadStorage"
+PIPELINE = "dlt.pipeline.pipeline.Pipeline"
+LOAD = "dlt.load.load.Load"
+MERGE = "ges_history.warehouses.duckdb_destination._MergeJob.run"
+IN_MERGE = "ges_history.warehouses.duckdb_destination._MergeJob._update"
+INSERT = "ges_history.warehouses.duckdb_destination._InsertJob.run"
+SETTLE = "ges_history.loading.settle"
+
+COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
+OUTCOME = "ges_history.loading.outcome.Watch"
+
+POINTS = [
+    after(LISTING, 5),
+    before(f"{EXTRACT}.commit_new_load_package"),
+    after(f"{EXTRACT}.commit_new_load_package"),
+    after(f"{PIPELINE}._save_state", 2),
+    after(f"{LOADING}.commit_new_load_package"),
+    before(f"{LOADING}.commit_schema_update"),
+    before(MERGE),
+    before(IN_MERGE),
+    after(IN_MERGE),
+    after(MERGE),
+    after(MERGE, 3),
+    after(f"{PACKAGE}.save_pending_transition"),
+    after(f"{LOAD}.create_followup_jobs"),
+    after(f"{PACKAGE}.complete_job", 2),
+    after(INSERT),
+    before(COMPLETE),
+    after(COMPLETE),
+    after(f"{LOADING}.complete_load_package"),
+    before(f"{OUTCOME}.record_unchanged"),
+    before(f"{SETTLE}._mark_backups"),
+    after(f"{SETTLE}._mark_backups"),
+    after("ges_history.reports.views.rebuild"),
+]
+MORE_POINTS = [
+    before(LISTING),
+    before("dlt.normalize.normalize.Normalize.run"),
+    before(f"{LOADING}.commit_new_load_package"),
+    after(f"{LOADING}.commit_schema_update"),
+    after(MERGE, 2),
+    after(IN_MERGE, 2),
+    before(INSERT),
+    after(f"{LOAD}.create_followup_jobs", 3),
+    before(f"{LOADING}.complete_load_package"),
+    after(f"{SETTLE}._prune_states", 2),
+]
+POINTS_OF_A_FIRST_LOAD = [
+    after(LISTING, 5),
+    after(f"{EXTRACT}.commit_new_load_package"),
+    after(f"{LOADING}.commit_new_load_package"),
+    before(f"{LOADING}.commit_schema_update"),
+    after(MERGE),
+    after(MERGE, 2),
+    after(COMPLETE),
+    after(f"{SETTLE}.add_deleted_at"),
+    before("ges_history.reports.views._fingerprint"),
+]
+
+
+@dataclass
+class Life:
+    """A warehouse, the fleet that it follows, and the emulator between them."""
+
+    warehouse: Warehouse
+    fleet: Fleet
+    emulator: Emulator
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return settings_for(self.emulator, page_size=PAGE_SIZE)
+
+    def load(self) -> Any:
+        return self.warehouse.load(self.emulator, page_size=PAGE_SIZE)
+
+    def move_on(self) -> None:
+        """Let everything happen that a load must notice."""
+        graph = the_graph(self.fleet)
+        graph.backups[-1].finish(size=77)
+        graph.delete_backup(graph.backups[1])
+        fill(graph, 2, first=50)
+        graph.add_backup(FIRST_MS + 60 * 86_400_000, id=FLEETING)
+        graph.add_record({"id": BROKEN, "graph_id": "g1"}, index=0)
+        fill(self.fleet.add_graph("g9"), 6)
+
+    def forget_the_fleeting(self) -> None:
+        """What only the killed load saw vanishes."""
+        the_graph(self.fleet).delete_backup(FLEETING)
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Life]:
+    fleet = fleet_of(graphs=3, backups=9)
+    the_graph(fleet).add_backup(NOW, id="running", status="backing_up")
+    with Emulator(fleet) as emulator:
+        yield Life(Warehouse(tmp_path / "history.duckdb"), fleet, emulator)
+
+
+def assert_whole(life: Life, *, fleeting: bool) -> None:
+    """Everything in the database is as if no load had ever been killed."""
+    warehouse, fleet = life.warehouse, life.fleet
+    rows = warehouse.backups
+    expected = {
+        backup.id: expected_row(backup.record, fleet.project_id)
+        for graph in fleet.graphs
+        for backup in graph.backups
+        if backup.id != BROKEN
+    }
+    assert {
+        key: {name: rows[key][name] for name in row} for key, row in expected.items()
+    } == expected
+    assert warehouse.listed == set(expected)
+    assert (FLEETING in warehouse.deleted) == fleeting
+    for table, key in (("listings", "graph_id"), ("graphs", "id")):
+        keys = [row[key] for row in warehouse.rows(table)]
+        assert sorted(keys) == sorted(graph.id for graph in fleet.graphs), table
+    is_broken = any(backup.id == BROKEN for graph in fleet.graphs for backup in graph.backups)
+    assert [row["backup_id"] for row in warehouse.rejected] == [BROKEN] * is_broken
+    assert warehouse.rows("listed_backups") == []
+    assert pending_packages(warehouse.path) == []
+    assert unfinished(warehouse.path) == []
+    with connect(warehouse.path) as history:
+        counts = history.execute("SELECT sum(backups + deleted) FROM reports.inventory").fetchall()
+    assert counts == [(len(rows),)]
+
+
+def was_committed(warehouse: Warehouse) -> bool:
+    """Whether the killed load left what it saw: in a package, or in the database."""
+    return bool(pending_packages(warehouse.path)) or FLEETING in warehouse.backups
+
+
+@pytest.mark.parametrize(
+    "point",
+    [*POINTS, *(pytest.param(point, marks=pytest.mark.soak) for point in MORE_POINTS)],
+    ids=str,
+)
+def test_next_load_is_exact_after_a_kill(life: Life, point: Point) -> None:
+    life.load()
+    life.move_on()
+    assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
+    committed = was_committed(life.warehouse)
+    life.forget_the_fleeting()
+    life.load()
+    assert_whole(life, fleeting=committed)
+    assert life.load().outcome == "unchanged"
+
+
+@pytest.mark.parametrize("point", POINTS_OF_A_FIRST_LOAD, ids=str)
+def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) -> None:
+    life.move_on()
+    assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
+    committed = was_committed(life.warehouse)
+    life.forget_the_fleeting()
+    life.load()
+    assert_whole(life, fleeting=committed)
+
+
+def test_killed_again_and_again_while_it_mends(life: Life) -> None:
+    life.load()
+    life.move_on()
+    for point in (after(IN_MERGE), after(MERGE), after(MERGE, 2), after(f"{SETTLE}._mark_backups")):
+        assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
+    life.load()
+    assert FLEETING in life.warehouse.listed
+    life.forget_the_fleeting()
+    life.load()
+    assert_whole(life, fleeting=True)
+
+
+def kill_at_random_times(life: Life, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    graph = the_graph(life.fleet)
+    started = time.monotonic()
+    load_killed_after(life.warehouse, life.settings, 60)
+    usual_seconds = time.monotonic() - started
+    for number in range(kills):
+        graph.add_backup(NOW + timedelta(days=2 + number))
+        if chance.random() < 0.3:
+            graph.delete_backup(chance.choice(graph.backups))
+        load_killed_after(life.warehouse, life.settings, chance.uniform(0.0, usual_seconds))
+    life.load()
+    assert_whole(life, fleeting=False)
+
+
+def test_killed_at_random_times(life: Life) -> None:
+    kill_at_random_times(life, kills=8, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random_times_often(life: Life, seed: int) -> None:
+    kill_at_random_times(life, kills=60, seed=seed)
+
+
+def test_kills_and_failures_leave_no_garbage(life: Life) -> None:
+    life.load()
+    sizes = []
+    for point in [after(LISTING, 5), before(f"{EXTRACT}.commit_new_load_package")] * 3:
+        killed_load(life.warehouse, life.settings, point)
+        life.emulator.revoke_tokens()
+        with pytest.raises(CredentialsError):
+            life.load()
+        life.emulator.tokens.add(TOKEN, life.fleet.project_id)
+        life.load()
+        files = [path for path in folder_of(life.warehouse.path).rglob("*") if path.is_file()]
+        sizes.append((len(files), unfinished(life.warehouse.path)))
+    assert sizes[2:] == [sizes[2]] * 4
+    assert sizes[-1][1] == []
+
+
+@pytest.mark.parametrize("nth", [3, 12, 13, 15, 23])
+def test_killed_while_it_saves_a_file_leaves_no_half(life: Life, nth: int) -> None:
+    assert killed_load(life.warehouse, life.settings, before("os.replace", nth)) == -signal.SIGKILL
+    folder = folder_of(life.warehouse.path)
+    halves = [path for path in folder.rglob("*") if HALF_SAVED.fullmatch(path.name)]
+    assert halves
+
+    life.load()
+
+    assert not any(path.exists() for path in halves)
+    assert_whole(life, fleeting=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize(("megabytes", "backups"), [(3, 6000), (5, 20_000)])
+def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int, backups: int) -> None:
+    fleet = fleet_of(graphs=3, backups=9)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a small disk")
+    try:
+        with Emulator(fleet) as emulator:
+            life = Life(Warehouse(disk / "history.duckdb"), fleet, emulator)
+            life.load()
+            life.move_on()
+            fill(the_graph(fleet), backups, first=200)
+            settings = {**life.settings, "page_size": 1000}
+            with pytest.raises(DatabaseError, match=r"No space left"):
+                load(life.warehouse.path, **settings)
+            committed = was_committed(life.warehouse)
+            life.forget_the_fleeting()
+            remount = ["mount", "-o", "remount,size=200m", str(disk)]
+            subprocess.run(remount, check=True)
+            load(life.warehouse.path, **settings)
+            assert_whole(life, fleeting=committed)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_merge_that_needs_more_memory_gets_it(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory = []
+
+    def is_short(error: BaseException) -> bool:
+        short_of_memory.append(is_out_of_memory(error))
+        return short_of_memory[-1]
+
+    monkeypatch.setattr("ges_history.loading.workplace.MEMORY_MB", 8)
+    monkeypatch.setattr("ges_history.warehouses.duckdb_destination.is_out_of_memory", is_short)
+    fleet = fleet_of(graphs=1, backups=0)
+    fill(the_graph(fleet), 3000)
+    with Emulator(fleet) as emulator:
+        for _ in range(2):
+            load(warehouse.path, full=True, **settings_for(emulator, page_size=1000))
+
+    assert True in short_of_memory
+    assert_exact(warehouse, fleet)

@@ -1,0 +1,241 @@
+"""Dirty records through a whole load: each is found again, none stops a load or wedges a later one."""
+
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dirty import GRAPH, HOSTILE_NAMES, HOSTILE_TEXTS, good_record, lost, pages
+from ges_emulator import Emulator
+from ges_history import connect
+from ges_history.reports.overview import read_fleet
+from harness import FIRST_MS, Row, Warehouse, examples, fill, fleet_of, the_graph
+from ledger import Ledger
+
+
+def spoil(emulator: Emulator, rows: list[Any]) -> None:
+    """Serve these rows, and nothing else, for the graph g1."""
+    graph = the_graph(emulator.fleet)
+    for backup in graph.backups:
+        graph.delete_backup(backup)
+    for number, row in enumerate(rows):
+        graph.add_record(row, start_ms=FIRST_MS + number)
+
+
+@examples(40)
+@given(st.lists(pages(), min_size=1, max_size=3), st.sampled_from([1, 2, 3, 100]))
+def test_every_dirty_record_is_found_again_by_each_load(
+    versions: list[list[Any]], page_size: int
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="dirty-"))
+    try:
+        with Emulator(fleet_of(graphs=2, backups=2)) as emulator:
+            ledger = Ledger(folder)
+            for rows in versions:
+                spoil(emulator, rows)
+                ledger.load(emulator, page_size=page_size, full=True)
+                kept = list(ledger.backups.values())
+                assert lost(rows, kept, list(ledger.rejected.values())) == []
+                assert {"g2-b0", "g2-b1"} <= ledger.listed
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@examples(3)
+@given(st.lists(pages(), min_size=2, max_size=2))
+def test_every_dirty_record_is_found_again_in_duckdb(versions: list[list[Any]]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="dirty-"))
+    warehouse = Warehouse(folder / "history.duckdb")
+    try:
+        with Emulator(fleet_of(graphs=2, backups=2)) as emulator:
+            for rows in versions:
+                spoil(emulator, rows)
+                warehouse.load(emulator)
+                assert lost(rows, warehouse.rows("backups"), warehouse.rejected) == []
+                assert {"g2-b0", "g2-b1"} <= warehouse.listed
+            before, rejected = warehouse.backups, warehouse.rejected
+            assert warehouse.load(emulator, full=True).exit_code == 0  # reported is no news
+            assert (warehouse.backups, warehouse.rejected) == (before, rejected)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_hostile_names_and_texts_are_kept_and_do_nothing(warehouse: Warehouse) -> None:
+    rows: list[Row] = [
+        {**good_record(number), name: HOSTILE_TEXTS[number % len(HOSTILE_TEXTS)]}
+        for number, name in enumerate(HOSTILE_NAMES)
+    ]
+    rows += [
+        {**good_record(100 + number), "name": text, "new": {text: [text]}}
+        for number, text in enumerate(HOSTILE_TEXTS)
+    ]
+    with Emulator(fleet_of()) as emulator:
+        spoil(emulator, rows)
+        warehouse.load(emulator)
+        assert lost(rows, warehouse.rows("backups"), warehouse.rejected) == []
+        before = warehouse.backups
+        assert warehouse.load(emulator, full=True).outcome == "unchanged"
+    assert warehouse.backups == before
+
+
+def test_a_new_field_becomes_a_column_and_another_type_its_variant(warehouse: Warehouse) -> None:
+    versions: list[Row] = [
+        {"tags": {"a": [1, {"b": 2}]}, "cost": 1.5, "copies": 3, "origin": "here", "hot": True},
+        {"tags": [1, 2], "cost": 2, "copies": 2**64, "origin": 7, "hot": "no"},
+        {"tags": "none", "cost": "free", "copies": 0.1, "origin": None, "hot": False},
+    ]
+    with Emulator(fleet_of(backups=0)) as emulator:
+        graph = the_graph(emulator.fleet)
+        for number, extra in enumerate(versions):
+            graph.add_record({**good_record(number), **extra})
+            warehouse.load(emulator)
+        assert warehouse.load(emulator, full=True).outcome == "unchanged"
+
+    rows = warehouse.backups
+    first, second, third = (rows[f"dirty{number}"] for number in range(3))
+    assert json.loads(first["tags"]) == versions[0]["tags"]
+    assert json.loads(second["tags"]) == [1, 2]
+    assert json.loads(third["tags"]) == "none"
+    assert (first["cost"], second["cost"], third["cost__v_text"]) == (1.5, 2.0, "free")
+    assert (first["copies"], second["copies__v_text"]) == (3, str(2**64))
+    assert third["copies__v_double"] == 0.1
+    assert (first["origin"], second["origin__v_bigint"], third["origin"]) == ("here", 7, None)
+    assert (first["hot"], second["hot__v_text"], third["hot"]) == (True, "no", False)
+
+
+def test_a_rejected_record_is_reported_once_per_version_and_accepted_when_it_fits(
+    warehouse: Warehouse,
+) -> None:
+    with Emulator(fleet_of(backups=2)) as emulator:
+        graph = the_graph(emulator.fleet)
+        bad = graph.add_record({**good_record(9), "size": "much"})
+
+        outcome = warehouse.load(emulator)
+        assert (outcome.exit_code, outcome.backups["rejected"]) == (3, 1)
+        assert outcome.problems[0]["backup_id"] == "dirty9"
+        assert "size" in outcome.problems[0]["error_msg"]
+        for full in (False, True):
+            outcome = warehouse.load(emulator, full=full)
+            assert (outcome.exit_code, outcome.backups["rejected"]) == (0, 0)
+
+        bad.record["size"] = "more"
+        assert warehouse.load(emulator).exit_code == 3
+        bad.record["size"] = 5
+        assert warehouse.load(emulator).backups["new"] == 1
+
+    assert warehouse.backups["dirty9"]["size"] == 5
+    records = [json.loads(row["record"]) for row in warehouse.rejected]
+    assert sorted(record["size"] for record in records) == ["more", "much"]
+    assert {row["graph_id"] for row in warehouse.rejected} == {GRAPH}
+
+
+def test_a_backup_that_turns_bad_keeps_its_last_good_row_and_no_mark(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(backups=3)) as emulator:
+        warehouse.load(emulator)
+        good = warehouse.backups["g1-b1"]
+        the_graph(emulator.fleet).backups[1].record["size"] = -1
+        outcome = warehouse.load(emulator)
+
+    assert outcome.backups["rejected"] == 1
+    assert warehouse.backups["g1-b1"] == good
+
+
+@pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
+def test_a_running_backup_that_is_rejected_is_read_again_until_it_has_ended(
+    ledger: Ledger, order: str
+) -> None:
+    fleet = fleet_of(backups=10)
+    graph = the_graph(fleet)
+    running = graph.add_backup(FIRST_MS + 10**10, status="backing_up", size=-1, id="running")
+    running.record["size"] = -1
+    with Emulator(fleet, order=order) as emulator:
+        ledger.load(emulator, page_size=4)
+        assert "running" not in ledger.backups
+        fill(graph, 10, first=200)
+        ledger.load(emulator, page_size=4)
+        fill(graph, 10, first=300)
+        running.finish(size=8)
+        ledger.load(emulator, page_size=4)
+
+    assert ledger.backups["running"]["size"] == 8
+
+
+def test_an_id_that_two_graphs_list_is_kept_once_and_reported_once(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(graphs=2, backups=2)) as emulator:
+        for graph in emulator.fleet.graphs:
+            graph.add_backup(FIRST_MS - 1, id="twin", size=len(graph.id), new_field=graph.id)
+        assert warehouse.load(emulator).exit_code == 3
+        row = warehouse.backups["twin"]
+        other = json.loads(warehouse.rejected[0]["record"])
+        assert {row["graph_id"], other["graph_id"]} == {"g1", "g2"}
+        assert {row["new_field"], other["new_field"]} == {"g1", "g2"}
+
+        for full in (False, True, True):
+            assert warehouse.load(emulator, full=full).exit_code == 0
+            assert warehouse.backups["twin"] == row
+        assert len(warehouse.rejected) == 1
+
+
+def test_an_id_that_stands_on_two_pages_is_kept_once(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(backups=6)) as emulator:
+        graph = the_graph(emulator.fleet)
+        graph.add_record({**graph.backups[0].record, "size": 99}, start_ms=10**15)
+        outcome = warehouse.load(emulator, page_size=3)
+        assert (outcome.graphs["failed"], outcome.backups["rejected"]) == (0, 1)
+        sizes = {
+            warehouse.backups["g1-b0"]["size"],
+            json.loads(warehouse.rejected[0]["record"])["size"],
+        }
+        assert sizes == {0, 99}
+        assert set(warehouse.backups) == {f"g1-b{number}" for number in range(6)}
+        assert warehouse.deleted == set()
+        with connect(warehouse.path) as history:
+            assert read_fleet(history).rejected_30d == 1
+        before = warehouse.backups
+        for full in (False, True):
+            assert warehouse.load(emulator, page_size=3, full=full).outcome == "unchanged"
+        assert warehouse.backups == before
+        assert set(warehouse.backups) == {f"g1-b{number}" for number in range(6)}
+
+
+def test_rows_without_an_id_do_not_hide_those_that_have_one(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(backups=5)) as emulator:
+        graph = the_graph(emulator.fleet)
+        for place in (0, 3, 7):
+            graph.add_record({"status": "success"}, index=place)
+        assert warehouse.load(emulator, page_size=3).backups["new"] == 5
+        graph.delete_backup("g1-b2")
+        warehouse.load(emulator, page_size=3)
+
+    assert warehouse.deleted == {"g1-b2"}
+    assert len(warehouse.rejected) == 1
+
+
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_numbers_of_any_length_and_deep_fields_load(warehouse: Warehouse, digits: int) -> None:
+    with Emulator(fleet_of(backups=1)) as emulator:
+        graph = the_graph(emulator.fleet)
+        deep: Any = 1
+        for _ in range(digits // 6):
+            deep = [deep]
+        graph.add_record({**good_record(1), "deep": deep})
+        graph.add_record({**good_record(2), "long": 10 ** min(digits, 4000)})
+        warehouse.load(emulator)
+        assert warehouse.load(emulator, full=True).exit_code == 0
+
+    assert warehouse.backups["dirty2"]["long"] is not None
+    assert {"g1-b0", "dirty2"} <= warehouse.listed
+
+
+def test_the_time_of_rejection_is_kept(warehouse: Warehouse) -> None:
+    before = datetime.now(UTC)
+    with Emulator(fleet_of(backups=1)) as emulator:
+        the_graph(emulator.fleet).add_record(None)
+        warehouse.load(emulator)
+    assert before <= warehouse.rejected[0]["first_seen_at"] <= datetime.now(UTC)
