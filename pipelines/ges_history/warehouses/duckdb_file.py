@@ -27,7 +27,7 @@ class DuckDbFile:
         with connect(self.path) as connection:
 
             def read(sql: str, *values: Any) -> "pa.Table":
-                return connection.execute(sql, list(values)).to_arrow_table()
+                return connection.sql(sql, params=list(values)).to_arrow_table()
 
             yield read
 
