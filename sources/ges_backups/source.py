@@ -2,17 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from ges_backups.batches import Batch, GraphLoad, Observer
+from ges_backups.batches import Batch, Observer, Project, ProjectLoad
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
 from ges_backups.graph import ListingOptions
+from ges_backups.known import Known, ask_the_pipeline, read_known
 from ges_backups.rows import BACKUP_COLUMNS, json_columns
-from ges_backups.schema import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
+from ges_backups.schema import (
+    GRAPH_COLUMNS,
+    LISTING_COLUMNS,
+    PROJECT_COLUMNS,
+    REJECTED_COLUMNS,
+)
 from ges_backups.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
@@ -43,6 +50,8 @@ def ges_backups(
     full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
     full: bool = False,
+    name: str | None = None,
+    known: Known | None = None,
     observer: Observer | None = None,
 ) -> Sequence[DltResource]:
     """The backups of one, some or all graphs of a project, complete and exact.
@@ -59,11 +68,14 @@ def ges_backups(
             graph of several pages from which the whole list is read again.
         request_seconds: How long one request may be tried, all attempts together.
         full: Read everything, whatever the cursors say.
+        name: The project's name, for people.
+        known: What the warehouse holds of the project; None: the destination is asked for it.
         observer: Is told of each graph's listing; see `ges_backups.batches.Observer`.
 
     Returns:
-        Resources `backups` (incremental on ``start_timestamp``), `graphs`, `listings`,
-        `rejected_backups`, and `listed_backups`, the evidence for deletion marks.
+        Resources `backups` (incremental on ``start_timestamp``; marked in `deleted_at` where a
+        complete listing did not hold them any more), `graphs`, `listings`, `rejected_backups` and
+        `projects`.
 
     Raises:
         SettingsError: Something is missing, malformed or contradictory; nothing was sent.
@@ -82,10 +94,12 @@ def ges_backups(
 
     @dlt.resource(selected=False)
     def graph_listings() -> Iterator[Batch]:
-        """Lists the graphs; what they brought, in batches. The cursors of the graphs live here."""
+        """Lists the graphs; what they brought, in batches."""
         options = ListingOptions(page_size, full, _is_window(), interval)
-        load = GraphLoad(client, project_id, chosen, options, concurrency, observer)
-        yield from load.iter_batches(dlt.current.resource_state(), dlt.current.source_schema())
+        project = Project(project_id, name, region or urlsplit(client.endpoint).hostname, chosen)
+        held = known or read_known(project_id, ask_the_pipeline)
+        load = ProjectLoad(client, project, options, concurrency, held, observer)
+        yield from load.iter_batches(dlt.current.source_schema())
 
     @dlt.transformer(
         data_from=graph_listings,
@@ -131,16 +145,21 @@ def ges_backups(
         """Records that do not fit, whole, once per version."""
         yield from _some(batch.rejected)
 
-    @dlt.transformer(data_from=graph_listings, write_disposition="replace", columns=LISTED_COLUMNS)
-    def listed_backups(batch: Batch) -> Iterator[pa.Table]:
-        """Which ids the last load saw listed, where a backup may have gone or come back."""
-        yield from _some(batch.listed)
+    @dlt.transformer(
+        data_from=graph_listings,
+        primary_key="id",
+        write_disposition=UPSERT,
+        columns=PROJECT_COLUMNS,
+    )
+    def projects(batch: Batch) -> Iterator[pa.Table]:
+        """One row per project ever listed."""
+        yield from _some(batch.projects)
 
-    return graph_listings, backups, graphs, listings, rejected_backups, listed_backups
+    return graph_listings, backups, graphs, listings, rejected_backups, projects
 
 
 def _some(table: pa.Table | None) -> Iterator[pa.Table]:
-    if table is not None and len(table):
+    if table is not None:
         yield table
 
 
