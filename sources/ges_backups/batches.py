@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from dlt.common.schema import Schema
 
-from ges_backups.client import GesClient
-from ges_backups.graph import GraphListing, ListingOptions
-from ges_backups.pool import Fleet, fetch_graphs
-from ges_backups.records import Rejected, record_of, reject
-from ges_backups.rows import backups_table
-from ges_backups.schema import (
+from .client import GesClient
+from .graph import GraphListing, ListingOptions
+from .pool import Fleet, fetch_graphs
+from .records import Rejected, record_of, reject
+from .rows import backups_table
+from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
     REJECTED_COLUMNS,

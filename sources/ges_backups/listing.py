@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any, Generic, Literal, TypeVar
 
-from ges_backups.errors import UnsettledListing
+from .errors import UnsettledListing
 
 R = TypeVar("R")
 Order = Literal["old_to_new", "new_to_old"]

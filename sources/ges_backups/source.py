@@ -7,13 +7,13 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from ges_backups.batches import Batch, GraphLoad, Observer
-from ges_backups.client import GesClient
-from ges_backups.credentials import GesCredentials
-from ges_backups.graph import ListingOptions
-from ges_backups.rows import BACKUP_COLUMNS, json_columns
-from ges_backups.schema import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
-from ges_backups.settings import (
+from .batches import Batch, GraphLoad, Observer
+from .client import GesClient
+from .credentials import GesCredentials
+from .graph import ListingOptions
+from .rows import BACKUP_COLUMNS, json_columns
+from .schema import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
+from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
     DEFAULT_PAGE_SIZE,
