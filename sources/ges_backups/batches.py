@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.schema import Schema
 
-from ges_backups.client import GesClient
-from ges_backups.graph import GraphListing, ListingOptions
-from ges_backups.known import Known
-from ges_backups.pool import Fleet, fetch_graphs
-from ges_backups.records import Rejected, record_of, reject
-from ges_backups.rows import backups_table, marked_rows
-from ges_backups.schema import (
+from .client import GesClient
+from .graph import GraphListing, ListingOptions
+from .known import Known
+from .pool import Fleet, fetch_graphs
+from .records import Rejected, record_of, reject
+from .rows import backups_table, marked_rows
+from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
     PROJECT_COLUMNS,

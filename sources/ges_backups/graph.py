@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ges_backups.client import GesClient
-from ges_backups.errors import (
+from .client import GesClient
+from .errors import (
     AnswerError,
     Forbidden,
     GraphMissing,
@@ -19,7 +19,7 @@ from ges_backups.errors import (
     SourceDown,
     TransientError,
 )
-from ges_backups.listing import (
+from .listing import (
     Cursor,
     Listed,
     Page,
@@ -29,9 +29,9 @@ from ges_backups.listing import (
     read_recent,
     tail_start,
 )
-from ges_backups.pages import parse_backups
-from ges_backups.records import Rejected, Rows, is_unfinished, record_of, reject
-from ges_backups.settings import is_graph_id
+from .pages import parse_backups
+from .records import Rejected, Rows, is_unfinished, record_of, reject
+from .settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
 FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Iterator[Page[Rows]]]

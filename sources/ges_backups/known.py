@@ -18,7 +18,7 @@ from dlt.common.destination.exceptions import (
     SqlClientNotAvailable,
 )
 
-from ges_backups.listing import Cursor
+from .listing import Cursor
 
 Ask = Callable[[str], "pa.Table | None"]
 """Rows of a query that names tables as ``{backups}``; None where a table or column is not there yet."""

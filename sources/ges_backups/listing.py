@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import inf
 from typing import Generic, Literal, TypeVar
 
-from ges_backups.errors import UnsettledListing
+from .errors import UnsettledListing
 
 R = TypeVar("R")
 Order = Literal["old_to_new", "new_to_old"]

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from ges_backups.client import GesClient
-from ges_backups.errors import SourceDown, TransientError
-from ges_backups.graph import GraphListing, GraphReader, ListingOptions
-from ges_backups.listing import Cursor, Page, read_complete
-from ges_backups.pages import parse_graphs
-from ges_backups.records import Rejected, Rows, reject
+from .client import GesClient
+from .errors import SourceDown, TransientError
+from .graph import GraphListing, GraphReader, ListingOptions
+from .listing import Cursor, Page, read_complete
+from .pages import parse_graphs
+from .records import Rejected, Rows, reject
 
 
 def fetch_graphs(

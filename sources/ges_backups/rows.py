@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejson
 
-from ges_backups.records import (
+from .records import (
     BATCH_SCHEMA,
     BOOLEAN_FIELDS,
     EXTRA,

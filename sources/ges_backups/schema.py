@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import simplejson
 
-from ges_backups.rows import UTC_TIME
+from .rows import UTC_TIME
 
 GRAPH_STATUS = {
     "100": "preparing",

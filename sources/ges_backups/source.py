@@ -8,19 +8,19 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from ges_backups.batches import Batch, Observer, Project, ProjectLoad
-from ges_backups.client import GesClient
-from ges_backups.credentials import GesCredentials
-from ges_backups.graph import ListingOptions
-from ges_backups.known import Known, ask_the_pipeline, read_known
-from ges_backups.rows import BACKUP_COLUMNS, json_columns
-from ges_backups.schema import (
+from .batches import Batch, Observer, Project, ProjectLoad
+from .client import GesClient
+from .credentials import GesCredentials
+from .graph import ListingOptions
+from .known import Known, ask_the_pipeline, read_known
+from .rows import BACKUP_COLUMNS, json_columns
+from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
     PROJECT_COLUMNS,
     REJECTED_COLUMNS,
 )
-from ges_backups.settings import (
+from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
     DEFAULT_PAGE_SIZE,
