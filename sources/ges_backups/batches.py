@@ -319,13 +319,13 @@ class ProjectLoad:
         again = self._seen.repeated(rows.column("id").to_pylist())
         if not any(again):
             return rows
-        reason = "another graph of this load lists a backup with the same id"
         for record in rows.filter(pa.array(again)).to_pylist():
-            self._reject_shared(record, reason, pending)
+            self._reject_shared(record, pending)
         return rows.filter(pa.array([not flag for flag in again]))
 
-    def _reject_shared(self, record: dict[str, Any], reason: str, pending: _Pending) -> None:
+    def _reject_shared(self, record: dict[str, Any], pending: _Pending) -> None:
         """Reject a row that another graph has, too; its own graph is read in full by the next load."""
+        reason = "another graph lists a backup with the same id"
         self._reject(reject(record_of(record), record["graph_id"], reason), pending)
         for row in pending.listings:
             if row["graph_id"] == record["graph_id"]:
@@ -357,19 +357,12 @@ class ProjectLoad:
         if not new:
             return rows
         owners = self._known.owners_of(new)
-        kept = dict(
-            zip(
-                owners.column("id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
-                owners.column("graph_id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
-                strict=True,
-            )
-        )
-        if not kept:
+        kept = owners.column("id").filter(pc.invert(owners.column("is_marked")))
+        if not len(kept):
             return rows
-        is_kept = pc.is_in(ids, value_set=pa.array(list(kept), pa.string()))
+        is_kept = pc.is_in(ids, value_set=kept)
         for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
-            reason = f"the graph {kept[record['id']]} has a backup with the same id"
-            self._reject_shared(record, reason, pending)
+            self._reject_shared(record, pending)
             self._shared[record["id"]] = held.slice(place, 1)
         return rows.filter(pc.invert(is_kept))
 
