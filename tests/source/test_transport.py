@@ -109,7 +109,9 @@ def test_a_handshake_that_is_closed_is_begun_again(
 
     with listening(serve) as port:
         project_id = https.fleet.project_id
-        assert b"g1-b4" in ask(client_of(f"https://127.0.0.1:{port}", project_id), project_id)
+        client = client_of(f"https://127.0.0.1:{port}", project_id)
+        assert b"g1-b4" in ask(client, project_id)
+        client.cancel()
     assert len(hellos) == 3
 
 
