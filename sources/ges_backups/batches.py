@@ -12,7 +12,7 @@ from dlt.common.schema import Schema
 
 from ges_backups.client import GesClient
 from ges_backups.graph import GraphListing, ListingOptions
-from ges_backups.pool import Fleet, fetch_graphs
+from ges_backups.pool import GraphPool, fetch_graphs
 from ges_backups.records import Rejected, record_of, reject
 from ges_backups.rows import backups_table
 from ges_backups.schema import (
@@ -138,9 +138,9 @@ class GraphLoad:
         graph_ids = self._find_graphs(project, pending)
         if self._observer:
             self._observer.begin(self._project_id, len(graph_ids), self._requests)
-        fleet = Fleet(self._client, self._project_id, self._options, self._concurrency)
+        pool = GraphPool(self._client, self._project_id, self._options, self._concurrency)
         collector = dlt.current.pipeline().collector
-        for listing in fleet.iter_listings(graph_ids, dict(cursors)):
+        for listing in pool.iter_listings(graph_ids, dict(cursors)):
             collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
             self._keep_cursor(listing, cursors)
@@ -193,7 +193,7 @@ class GraphLoad:
     def _take_evidence(self, listing: GraphListing, pending: _Pending) -> None:
         if listing.listed_ids is None:
             return
-        ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
+        ids = set(listing.listed_ids)
         if not self._may_be_gone(listing, ids):
             return
         marks = [None] if listing.outcome == "complete" else []

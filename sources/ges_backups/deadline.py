@@ -7,8 +7,10 @@ body; the TLS handshake has the connection's own timeout as a whole.
 
 import io
 import socket
+import threading
 import time
 import weakref
+from contextlib import suppress
 from http.client import HTTPResponse
 from typing import Any
 
@@ -54,19 +56,30 @@ class Lines:
 
     def __init__(self) -> None:
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._is_cut = False
 
     def add(self, connection: Any) -> None:
         """Remember an open connection for as long as it lives."""
-        if isinstance(connection, socket.socket):
+        if not isinstance(connection, socket.socket):
+            return
+        with self._lock:
             self._open.add(connection)
+            if self._is_cut:
+                _shut(connection)
 
     def cut(self) -> None:
-        """Let everyone who waits for an answer find that the connection has ended."""
-        for connection in list(self._open):
-            try:  # not the method of a TLS socket, which would take its keys from a reader
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-            except OSError:
-                continue
+        """Let everyone who waits for an answer, or will, find that the connection has ended."""
+        with self._lock:
+            self._is_cut = True
+            for connection in self._open:
+                _shut(connection)
+
+
+def _shut(connection: socket.socket) -> None:
+    """Not by the method of a TLS socket, which would take its keys from somebody who reads."""
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def timed_adapter(lines: Lines) -> HTTPAdapter:

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from ges_backups.errors import TransientError
+from ges_backups.keys import row_keys
 from ges_backups.listing import Page
-from ges_backups.records import Backup, Rows, checked_rows, fast_rows, load_exact, row_keys
+from ges_backups.records import Backup, Rows, checked_rows, fast_rows, load_exact
 
 
 class _Backups(msgspec.Struct, gc=False):
