@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
+import pandas  # noqa: F401 - else pyarrow imports it in one of the threads, and others see half of it
+
 from ges_backups.client import Cancelled, GesClient
 from ges_backups.errors import CredentialsError, SourceDown, TransientError
 from ges_backups.graph import GraphListing, GraphReader, ListingOptions, unforeseen

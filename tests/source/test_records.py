@@ -384,6 +384,8 @@ def test_a_backup_has_not_ended_until_its_status_or_its_end_says_so(
         b'{"backup_count": null, "backup_list": []}',
         b'{"backup_count": "0", "backup_list": []}',
         b'{"backup_count": -1, "backup_list": []}',
+        b'{"backup_count": 9223372036854775808, "backup_list": [{"id": "a"}]}',
+        b'{"backup_count": 1' + b"0" * 400 + b', "backup_list": [{"id": "a"}]}',
         b'{"backup_count": true, "backup_list": []}',
         b'{"backup_count": 1.0, "backup_list": []}',
         b'{"backup_count": NaN, "backup_list": []}',
