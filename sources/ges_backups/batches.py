@@ -14,7 +14,7 @@ from dlt.common.schema import Schema
 from .client import GesClient
 from .graph import GraphListing, ListingOptions
 from .known import Known
-from .pool import Fleet, fetch_graphs
+from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
 from .rows import backups_table, marked_rows, with_marks
 from .schema import (
@@ -168,7 +168,7 @@ class ProjectLoad:
         graph_ids = self._find_graphs(pending)
         if self._observer:
             self._observer.begin(self._project.id, len(graph_ids), self._requests)
-        pool = Fleet(self._client, self._project.id, self._options, self._concurrency)
+        pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
         cursors = {
             graph_id: listing.cursor
             for graph_id, listing in self._known.listings.items()
@@ -226,9 +226,11 @@ class ProjectLoad:
         if listing.listed_ids is not None:
             self._take_evidence(listing, listing.listed_ids, pending)
 
-    def _take_evidence(self, listing: GraphListing, keys: Sequence[str], pending: _Pending) -> None:
+    def _take_evidence(
+        self, listing: GraphListing, listed: Sequence[str], pending: _Pending
+    ) -> None:
         """What a complete list does not hold has gone: of the warehouse's, and of what came meanwhile."""
-        ids = {key.split("\0", 1)[0] for key in keys} - {""}
+        ids = set(listed)
         rows = listing.rows
         if rows is not None and len(rows) + len(listing.rejected) != len(ids):
             vanished = set(rows.column("id").to_pylist()) - ids
