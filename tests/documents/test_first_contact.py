@@ -27,9 +27,8 @@ def demo(command: Command) -> Done:
 
 def projects(database: Path) -> list[str]:
     with connect(database) as history:
-        return [
-            id for (id,) in history.sql("SELECT DISTINCT project_id FROM ges.graphs").fetchall()
-        ]
+        rows = history.sql("SELECT DISTINCT project_id FROM ges.graphs").fetchall()
+    return [project for (project,) in rows]
 
 
 def test_demo_is_never_in_the_file_of_ones_own(demo: Done, command: Command) -> None:

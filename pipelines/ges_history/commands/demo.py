@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ges_history.errors import DatabaseError
+
 if TYPE_CHECKING:
     from ges_emulator import Emulator
     from ges_history.loading.outcome import LoadOutcome
