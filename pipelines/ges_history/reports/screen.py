@@ -4,11 +4,13 @@ from typing import IO, TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ges_history.reports.cells import cell, heading
+from ges_history.reports.cells import readable
+from ges_history.reports.fitting import GAP, fit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,30 +20,49 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 5
 """Rows of each list on the fleet's screen; the reports have the rest."""
 
-_UNBOUNDED = 10_000
+UNBOUNDED = 10_000
+"""Cells of a line where nothing has to fit."""
 
 
-def console_for(stream: IO[str]) -> Console:
-    """A console that colours on a terminal only, and cuts no column where there is none."""
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(
-            file=stream, highlight=False, markup=False, emoji=False, width=_UNBOUNDED, no_color=True
+def console_for(stream: IO[str], wide: bool = False) -> Console:
+    """A console that colours on a terminal only; without bounds where there is none, or if `wide`."""
+    terminal = Console(file=stream).is_terminal
+    return Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if terminal and not wide else UNBOUNDED,
+        no_color=None if terminal else True,
+    )
+
+
+def report_table(table: "pa.Table", width: int = UNBOUNDED, wide: bool = False) -> RenderableType:
+    """A report as a table that fits into `width` cells, a line below for what was left out.
+
+    Args:
+        table: Rows of a report.
+        width: Cells of the terminal.
+        wide: Show all columns, however wide; the console must be `console_for(stream, wide=True)`.
+    """
+    fitted = fit(readable(table), UNBOUNDED if wide else max(width - 2, 20))
+    shown = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
+    )
+    for column, cells in zip(fitted.columns, fitted.widths, strict=True):
+        shown.add_column(
+            Text(column.heading),
+            justify="right" if column.is_number else "left",
+            vertical="bottom",
+            width=cells,
         )
-    return console
-
-
-def report_table(table: "pa.Table") -> Table:
-    """A report as a table: units in headings, numbers to the right."""
-    from pyarrow import types  # noqa: PLC0415 - slow to import
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for field in table.schema:
-        number = types.is_integer(field.type) or types.is_floating(field.type)
-        shown.add_column(Text(heading(field.name)), justify="right" if number else "left")
-    for row in table.to_pylist():
-        shown.add_row(*(Text(cell(value)) for value in row.values()))
-    return shown
+    for row in zip(*(column.cells for column in fitted.columns), strict=True):
+        shown.add_row(*(Text(text, no_wrap=True) for text in row))
+    parts: list[RenderableType] = [Padding(shown, (0, 0, 0, 1))]
+    if fitted.left_out:
+        names = ", ".join(fitted.left_out)
+        parts.append(Text(f" Left out for width: {names}; --wide shows all.", style="dim"))
+    return Group(*parts)
 
 
 def without_needless_ids(table: "pa.Table") -> "pa.Table":
