@@ -157,7 +157,9 @@ def _recovery_problems(recovery: Row, failed: int, as_of: datetime) -> Iterable[
     if recovery["overdue"]:
         age, usual = recovery["age_when_known_hours"], recovery["usual_gap_hours"]
         known = (as_of - recovery["known_until"]).total_seconds() / 3600
-        when = f"{hours(age)} ago" if known < LATE_HOURS else f"{hours(age)} before its last listing"
+        when = (
+            f"{hours(age)} ago" if known < LATE_HOURS else f"{hours(age)} before its last listing"
+        )
         late = min(age / usual, 90) if usual else 90
         yield Problem("overdue", f"last success {when}, usually every {hours(usual)}", 200 + late)
     if not recovery["successes"]:
@@ -192,7 +194,9 @@ def _level_problems(growth: Row | None) -> Iterable[Problem]:
     if growth is None or not growth["is_new_level"]:
         return
     drop = growth["level_mb"] < growth["level_before_mb"]
-    share = abs(growth["level_mb"] / growth["level_before_mb"] - 1) if growth["level_before_mb"] else 1
+    share = (
+        abs(growth["level_mb"] / growth["level_before_mb"] - 1) if growth["level_before_mb"] else 1
+    )
     verb = "dropped" if drop else "grew"
     yield Problem(
         f"size {verb}",

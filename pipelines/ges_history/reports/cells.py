@@ -91,7 +91,7 @@ _NUMBERS: dict[str, Callable[[Any], str]] = {
     "success_rate_30d": words.percent,
     "mb_per_s": lambda value: f"{words.number(value, 1)} MB/s",
     "r2": lambda value: words.number(value, 2),
-    "deviation": lambda value: f"{value:+,.1f} σ",
+    "deviation": lambda value: f"{value:+,.1f} \N{GREEK SMALL LETTER SIGMA}",
 }
 _BY_UNIT: dict[str, Callable[[Any], str]] = {
     "_mb": words.size,

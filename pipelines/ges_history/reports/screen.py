@@ -51,9 +51,7 @@ def report_table(table: "pa.Table", width: int = UNBOUNDED, wide: bool = False) 
         wide: Show all columns, however wide; the console must be `console_for(stream, wide=True)`.
     """
     fitted = fit(readable(table), UNBOUNDED if wide else max(width - 2, 20))
-    shown = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
-    )
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for column, cells in zip(fitted.columns, fitted.widths, strict=True):
         shown.add_column(
             Text(column.heading),
@@ -162,7 +160,9 @@ def _attention(fleet: Fleet, graphs: Sequence[Judged], width: int) -> Renderable
     """The worst graphs, each with what is wrong with it, as on the page."""
     shown = graphs[:ATTENTION_SHOWN]
     names = [
-        f"{plain(graph.name)} ({plain(graph.project)})" if fleet.shows_projects else plain(graph.name)
+        f"{plain(graph.name)} ({plain(graph.project)})"
+        if fleet.shows_projects
+        else plain(graph.name)
         for graph in shown
     ]
     widest = max(map(cell_len, names))

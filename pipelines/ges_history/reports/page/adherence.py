@@ -59,15 +59,12 @@ def read_adherence(
         if row["usual_gap_hours"] is not None and not row["graph_deleted_at"]
     }
     deleted = {
-        (row["project_id"], row["graph_id"])
-        for row in fleet.recovery
-        if row["graph_deleted_at"]
+        (row["project_id"], row["graph_id"]) for row in fleet.recovery if row["graph_deleted_at"]
     }
     today = fleet.as_of.date()
     since = min(first_day, today - timedelta(days=SHARE_DAYS[-1] - 1))
     numbered = {
-        row["number"]: (row["project_id"], row["graph_id"])
-        for row in scope.query(read, _NUMBERS)
+        row["number"]: (row["project_id"], row["graph_id"]) for row in scope.query(read, _NUMBERS)
     }
     table = scope.table(read, _DAYS, since)
     return {

@@ -5,7 +5,7 @@ from datetime import date
 from functools import cached_property
 
 from ges_history.reports.attention import Judged, judge, many_each, one_each
-from ges_history.reports.overview import RECENT_DAYS, Key, Row
+from ges_history.reports.overview import RECENT_DAYS, Row
 from ges_history.reports.page.adherence import Adherence
 from ges_history.reports.page.contents import Contents
 

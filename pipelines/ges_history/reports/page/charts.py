@@ -155,11 +155,12 @@ def _odd() -> alt.Chart:
 
 def _so_far(rows: str, colour: str) -> alt.Chart:
     """A hollow point on a period that still runs."""
-    return (
+    points: alt.Chart = (
         alt.Chart(alt.NamedData(rows))
         .transform_filter("datum.partial")
         .mark_point(shape="circle", size=45, strokeWidth=1.75, color=colour, fill="var(--surface)")
     )
+    return points
 
 
 def _pointer() -> tuple[alt.Chart, alt.Chart]:

@@ -95,9 +95,7 @@ def _on_target(fleet: Fleet, graphs: Sequence[Graph]) -> Figure:
         graph.adherence.verdict(place)
         for graph in graphs
         if graph.adherence
-        for place in range(
-            max(first - graph.adherence.first_day, 0), len(graph.adherence.ages)
-        )
+        for place in range(max(first - graph.adherence.first_day, 0), len(graph.adherence.ages))
     ]
     known = [verdict for verdict in verdicts if verdict != UNKNOWN]
     share = sum(verdict == MET for verdict in known) / len(known) if known else None

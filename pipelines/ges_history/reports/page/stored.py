@@ -6,7 +6,6 @@ from datetime import date, timedelta
 from itertools import accumulate
 
 from ges_history.reports.overview import Fleet, Key, Row, Scope
-
 from ges_history.warehouses.seam import Read
 
 LARGEST = 6
