@@ -139,9 +139,9 @@ def _as_text(table: "pa.Table") -> bytes:
 def _show_fleet(database: Path) -> None:
     from ges_history.reports.overview import read_fleet  # noqa: PLC0415
     from ges_history.reports.screen import console_for, fleet_screen  # noqa: PLC0415
-    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
 
-    with DuckDbFile(database).reading() as read:
+    with warehouse_for(database).reading() as read:
         fleet = read_fleet(read)
     console = console_for(sys.stdout)
     console.print(fleet_screen(fleet, console.width))
@@ -149,10 +149,10 @@ def _show_fleet(database: Path) -> None:
 
 def _write_page(database: Path, path: Path) -> None:
     from ges_history.reports.page import write_page  # noqa: PLC0415
-    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
 
     _refuse_the_database(path, database)
-    write_page(DuckDbFile(database), path)  # type: ignore[arg-type]
+    write_page(warehouse_for(database), path)
 
 
 def _write(content: bytes, output: Path | None, database: Path) -> None:
