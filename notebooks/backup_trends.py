@@ -47,7 +47,9 @@ def _():
 @app.cell(hide_code=True)
 def _():
     def argument(name, default):
-        return str(mo.cli_args().get(name) or os.environ.get(f"GES_BACKUPS_{name.upper()}") or default)
+        return str(
+            mo.cli_args().get(name) or os.environ.get(f"GES_BACKUPS_{name.upper()}") or default
+        )
 
     database = argument("database", "ges_backups.duckdb")
     destination = argument("destination", "duckdb")
@@ -102,17 +104,22 @@ def _(known, of_projects, of_regions, projects):
     _ambiguous = graphs.graph_name.duplicated(keep=False)
     graphs = graphs.assign(
         label=graphs.graph_name.where(
-            ~_ambiguous, graphs.graph_name + " (" + graphs.project_name + " " + graphs.graph_id + ")"
+            ~_ambiguous,
+            graphs.graph_name + " (" + graphs.project_name + " " + graphs.graph_id + ")",
         )
     )
     _never = graphs[(graphs.successes == 0) & graphs.graph_deleted_at.isna()]
     _trends = graphs.loc[graphs.successes >= 3, "label"]
     today = datetime.now(UTC).date()
     chosen = mo.ui.multiselect(
-        list(graphs.label), value=list(_trends if len(_trends) else graphs.label)[:3], label="Graphs"
+        list(graphs.label),
+        value=list(_trends if len(_trends) else graphs.label)[:3],
+        label="Graphs",
     )
     window = mo.ui.date_range(value=(today - timedelta(days=180), today), label="From, to")
-    scale = mo.ui.radio(["a chart each", "together, logarithmic"], value="a chart each", inline=True)
+    scale = mo.ui.radio(
+        ["a chart each", "together, logarithmic"], value="a chart each", inline=True
+    )
     mo.vstack(
         [
             mo.hstack([chosen, window, scale], justify="start", gap=2, wrap=True),
@@ -199,9 +206,7 @@ def _(scale):
 
     def tips(*fields):
         """A tooltip of graph and fields, given as (title, field)."""
-        return [
-            alt.Tooltip(field, title=title) for title, field in (("Graph", "label:N"), *fields)
-        ]
+        return [alt.Tooltip(field, title=title) for title, field in (("Graph", "label:N"), *fields)]
 
     def readable(rows, **columns):
         """A table in words: {heading: (column, format)}."""
@@ -231,7 +236,9 @@ def _(day, projects, read, show, tips, titled, today, told, window):
     def _draw(rows):
         rows = told(_carried(rows), ["stored_mb"], words.size)
         base = alt.Chart(rows).encode(
-            day("day"), alt.Y("stored_mb:Q", title="MB", stack="zero"), alt.Color("label:N", title="Graph")
+            day("day"),
+            alt.Y("stored_mb:Q", title="MB", stack="zero"),
+            alt.Color("label:N", title="Graph"),
         )
         area = base.mark_area(opacity=0.8)
         points = base.mark_point(opacity=0, filled=True, size=80).encode(
@@ -240,7 +247,11 @@ def _(day, projects, read, show, tips, titled, today, told, window):
         return show(area + points)
 
     _first = projects.first_listed_at.dropna()
-    _since = f" Complete from {_first.max():%-d %b %Y} on; what was deleted before is not known." if len(_first) else ""
+    _since = (
+        f" Complete from {_first.max():%-d %b %Y} on; what was deleted before is not known."
+        if len(_first)
+        else ""
+    )
     titled(
         "Stored at the source",
         "Successful backups of the chosen graphs at the end of each day, stacked." + _since,
@@ -351,9 +362,9 @@ def _(day, picked, read, readable, show, tips, titled, today, told):
         known = rows[rows.verdict != "not known"]
         table = pd.DataFrame(
             {
-                n: known[ago.reindex(known.index) < n].groupby("label").verdict.apply(
-                    lambda verdicts: (verdicts == "met").mean()
-                )
+                n: known[ago.reindex(known.index) < n]
+                .groupby("label")
+                .verdict.apply(lambda verdicts: (verdicts == "met").mean())
                 for n in (30, 90, 365)
             }
         )
@@ -487,7 +498,9 @@ def _(by_graph, day, read, readable, tips, titled, today, told, value):
                 "In 90 days": ("projected_90d_mb", words.size),
             },
         )
-        return mo.vstack([chart if len(points) else mo.md("*No forecast: fewer than 3 points.*"), table])
+        return mo.vstack(
+            [chart if len(points) else mo.md("*No forecast: fewer than 3 points.*"), table]
+        )
 
     titled(
         "Growth and forecast",

@@ -48,9 +48,7 @@ def test_summary_for_people(command: Command, history: Warehouse, fleet: Fleet) 
     assert re.fullmatch(r"cost      3 requests, \d+\.\d s", lines[2])
     assert lines[3] == "database  ges_backups.duckdb"
     second = command.load()
-    assert second.lines[1].startswith(
-        "backups   nothing new, nothing changed; 1 running"
-    )
+    assert second.lines[1].startswith("backups   nothing new, nothing changed; 1 running")
     assert_exact(history, fleet)
 
 

@@ -122,7 +122,7 @@ def _next_steps(database: Path) -> str:
     command, python = _typed("ges-backups"), _typed("python")
     page = shlex.quote(str(database.with_suffix(".html")))
     option = f"--database {shlex.quote(str(database))}"
-    code = f"import ges_history as h; print(h.read_report(\"growth\", {json.dumps(str(database))}))"
+    code = f'import ges_history as h; print(h.read_report("growth", {json.dumps(str(database))}))'
     return f"""\
    The demo's history is in {database}, one DuckDB file. Look at it:
      {command} report {option}
