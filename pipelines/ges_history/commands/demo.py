@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,20 +120,14 @@ def _next_steps(database: Path) -> str:
     page = shlex.quote(str(database.with_suffix(".html")))
     option = f"--database {shlex.quote(str(database))}"
     code = f'import ges_history as h; print(h.read_report("growth", {json.dumps(str(database))}))'
-    looks = [
-        f"{command} report {option}",
-        f"{command} report size_trend --graph orders {option}",
-        f"{python} -c {shlex.quote(code)}",
-    ]
-    if find_spec("altair") and find_spec("jinja2"):  # the extra `page`
-        looks.insert(2, f"{command} report --html {page} {option}")
-    lines = [
-        f"   The demo's history is in {database}, one DuckDB file. Look at it:",
-        *(f"     {look}" for look in looks),
-        "   Your own project: set the region, the project id and a token (see README), then",
-        f"     {command} load",
-    ]
-    return "\n".join(lines)
+    return f"""\
+   The demo's history is in {database}, one DuckDB file. Look at it:
+     {command} report {option}
+     {command} report size_trend --graph orders {option}
+     {command} report --html {page} {option}
+     {python} -c {shlex.quote(code)}
+   Your own project: set the region, the project id and a token (see README), then
+     {command} load"""
 
 
 def _typed(program: str) -> str:
