@@ -7,9 +7,11 @@ import threading
 
 import click
 
+from ges_history.commands.check import check
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.load import load
+from ges_history.commands.metrics import metrics
 from ges_history.commands.report import report, reports
 from ges_history.errors import HistoryError
 
@@ -29,7 +31,7 @@ def cli(debug: bool) -> None:
     """Keeps the history of GES graph backups that the cloud's API forgets."""
 
 
-for command in (demo, load, report, reports, emulate):
+for command in (demo, load, report, reports, check, metrics, emulate):
     cli.add_command(command)
 
 

@@ -33,3 +33,22 @@ class Instant(click.ParamType[datetime]):
             return parse_instant(value)
         except ValueError:
             self.fail(f"{value!r} is no date like 2026-06-08 or 2026-06-08T13:55:13Z.", param, ctx)
+
+
+wait = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a load that holds the database.",
+)
+
+policy = click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    envvar="GES_BACKUPS_POLICY",
+    metavar="FILE",
+    help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
+    " a default policy.",
+)
