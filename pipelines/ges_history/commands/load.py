@@ -5,18 +5,21 @@ import sys
 from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ges_history.commands import options
+from ges_history.commands.around import watching
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
+    from ges_history.watching.after import Wishes
 
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
-3 partial: loaded, but some graphs could not be listed or some records were rejected.
+3 partial: loaded, but some graphs could not be listed, some records were rejected, or what was
+asked for after the load (--check, --metrics, --page) could not be done.
 130 and 143: stopped by Ctrl-C or SIGTERM."""
 
 
@@ -37,6 +40,7 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
     metavar="SECONDS",
     help="How long to wait for another load, or for a process that holds the database.",
 )
+@watching
 def load(
     database: Path,
     full: bool,
@@ -45,6 +49,7 @@ def load(
     as_json: bool,
     destination: str,
     wait: float,
+    **around: Any,
 ) -> None:
     """Load what is new since the last load; settings come from dlt's configuration."""
     if since and until and since >= until:
@@ -52,23 +57,52 @@ def load(
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
     from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.watching.after import Watched  # noqa: PLC0415
 
-    outcome = run(
-        database,
-        full=full,
-        since=since,
-        until=until,
-        destination=destination,
-        wait=wait,
-        say=lambda line: click.echo(line, err=True),
-        progress=collector(),
-    )
+    with Watched(_wishes(database, **around), _say) as watched:
+        outcome = run(
+            database,
+            full=full,
+            since=since,
+            until=until,
+            destination=destination,
+            wait=wait,
+            say=_say,
+            progress=collector(),
+        )
+        where = database if destination == "duckdb" else f"the destination {destination}"
+        lines = summary(outcome, where)
+        followed = watched.loaded(
+            DuckDbFile(database), outcome.to_json(), outcome.exit_code, "\n".join(lines), wait=wait
+        )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
-        where = database if destination == "duckdb" else f"the destination {destination}"
-        click.echo("\n".join(summary(outcome, where)))
-    sys.exit(outcome.exit_code)
+        click.echo("\n".join([*lines, *followed.lines]))
+    sys.exit(3 if followed.failed else outcome.exit_code)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _wishes(database: Path, *, page: Path | None, ping_partial: str, **around: Any) -> "Wishes":
+    """What the options `around.WISHES` ask for."""
+    from ges_history.watching.after import Wishes  # noqa: PLC0415
+
+    def write_page() -> None:
+        from ges_history.reports.page import write_page  # noqa: PLC0415 - the page needs altair
+
+        if page is not None:
+            write_page(database, page)
+
+    return Wishes(
+        beside=database.parent,
+        partial_fails=ping_partial == "failure",
+        page=write_page if page else None,
+        **around,
+    )
 
 
 class _NoPandas(MetaPathFinder):

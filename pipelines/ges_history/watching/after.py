@@ -3,19 +3,27 @@
 The load is done by then: whatever fails here is told and does not undo it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from ges_history.errors import HistoryError
-from ges_history.warehouses.seam import Say, Warehouse, quiet
+from ges_history.warehouses.seam import Read, Say, quiet
 from ges_history.watching.findings import Check, check
 from ges_history.watching.gauges import LastLoad, as_text, write_text
 from ges_history.watching.notify import Ping, notify
 from ges_history.watching.policy import find_policy
 from ges_history.watching.tell import STATES, as_lines
+
+
+class Readable(Protocol):
+    """All that is asked of a warehouse here."""
+
+    def reading(self, wait: float = 0.0, say: Say = quiet) -> AbstractContextManager[Read]:
+        """Several reads of one state."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Wishes:
     Attributes:
         check: Whether to hold the policy against the history and tell what is violated.
         metrics: File for the metrics.
+        page: Writes the page.
         policy: File of the policy; default: `ges_policy.toml` in the folder `beside`, if any.
         ping: URL of a dead man's switch.
         partial_fails: Whether a partial load is told to it as a failure.
@@ -33,6 +42,7 @@ class Wishes:
 
     check: bool = False
     metrics: Path | None = None
+    page: Callable[[], None] | None = None
     policy: Path | None = None
     beside: Path | None = None
     ping: str | None = None
@@ -40,8 +50,8 @@ class Wishes:
     notify: str | None = None
 
     @property
-    def reads(self) -> bool:
-        """Whether anything is wanted that has to read the history."""
+    def judges(self) -> bool:
+        """Whether anything is wanted that needs the policy held against the history."""
         return bool(self.check or self.metrics or self.notify)
 
 
@@ -92,7 +102,7 @@ class Watched:
 
     def loaded(
         self,
-        warehouse: Warehouse,
+        warehouse: Readable,
         outcome: dict[str, Any],
         exit_code: int,
         summary: str = "",
@@ -110,15 +120,9 @@ class Watched:
             wait: Seconds to wait for another load that holds the warehouse.
         """
         self._ping.code, self._ping.body = exit_code, summary
-        if not self._wishes.reads:
-            return Followed()
         found, failed = None, list[str]()
         try:
-            policy = find_policy(self._wishes.policy, self._wishes.beside)
-            with warehouse.reading(wait, self._say) as read:
-                found = check(read, policy)
-            if self._wishes.metrics:
-                write_text(self._wishes.metrics, as_text(found, loads))
+            found = self._follow(warehouse, loads or {}, wait)
         except HistoryError as error:
             failed.append(str(error))
             self._say(f"The history is loaded; what should follow is not done: {error}")
@@ -126,6 +130,20 @@ class Watched:
             notify(self._wishes.notify, _content(outcome, exit_code, found, failed), self._say)
         lines = as_lines(found) if found and self._wishes.check else []
         return Followed(tuple(lines), found, tuple(failed))
+
+    def _follow(
+        self, warehouse: Readable, loads: Mapping[str, LastLoad], wait: float
+    ) -> Check | None:
+        found = None
+        if self._wishes.judges:
+            policy = find_policy(self._wishes.policy, self._wishes.beside)
+            with warehouse.reading(wait, self._say) as read:
+                found = check(read, policy)
+        if found and self._wishes.metrics:
+            write_text(self._wishes.metrics, as_text(found, loads))
+        if self._wishes.page:
+            self._wishes.page()
+        return found
 
 
 def _content(

@@ -19,7 +19,7 @@ STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 """By exit code."""
 
 BYTES_PER_MB = 1_048_576
-"""The API says MB and no more. The vendor's storage services count in powers of 1024."""
+"""The API's documents say MB and no more: a choice that never understates what is stored."""
 
 NAGIOS_BYTES = 7_000
 """Nagios keeps 8 KB of a plugin's output."""
