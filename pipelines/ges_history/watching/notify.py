@@ -32,10 +32,14 @@ def host_of(url: str) -> str:
     Raises:
         ValueError: It is no http or https URL; the message does not hold it.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("no URL that begins with https://")
-    return parts.hostname
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("no URL that begins with https://") from None
+    return host
 
 
 class Ping:
@@ -110,6 +114,7 @@ class _Sending:
 
     def __init__(self, url: str, body: bytes, content_type: str, seconds: float) -> None:
         self._failed: str | None = "no answer in time"
+        self._may_pass = True
         self._end = time.monotonic() + max(seconds, 0.1)
         self._thread = threading.Thread(
             target=self._send, args=(url, body, content_type), daemon=True, name="ges-notify"
@@ -137,18 +142,16 @@ class _Sending:
                     allow_redirects=False,
                     stream=True,
                 ) as answer:
-                    self._failed = _refusal(answer)
+                    status = answer.status_code
+                self._failed = None if status < 300 else f"status {status}"
+                self._may_pass = status >= 500 or status == 429
             except requests.RequestException as error:
                 self._failed = _reason(error)
             except ValueError:
                 self._failed = "its URL cannot be used"
-            if self._failed is None or (self._failed.startswith("status 4")):
+            if self._failed is None or not self._may_pass:
                 return
             time.sleep(min(0.2 * 2**attempt, max(self._end - time.monotonic(), 0)))
-
-
-def _refusal(answer: "requests.Response") -> str | None:
-    return None if answer.status_code < 300 else f"status {answer.status_code}"
 
 
 def _reason(error: "requests.RequestException") -> str:
@@ -165,4 +168,4 @@ def _reason(error: "requests.RequestException") -> str:
 
 
 def _cut(text: str) -> bytes:
-    return text.encode(errors="replace")[:BODY_BYTES]
+    return text.encode(errors="replace")[:BODY_BYTES].decode(errors="ignore").encode()
