@@ -1,7 +1,9 @@
 """The reports as views: packaged SQL files, one view each, kept up to date in the database.
 
-A file `reports/<name>.sql` is a header comment and one SELECT; the header's first line is the
-report's description. The files name tables in two parts (`ges.backups`, `reports.size_trend`).
+A file `reports/sql/<name>.sql` is a header comment and one SELECT in DuckDB's SQL. The header's
+first line is the report's description; `-- Time:` names the column that places its rows in time;
+`-- Now:` marks a report about now, and orders its rows, the worst first. The files name tables in
+two parts (`ges.backups`, `reports.size_trend`).
 """
 
 import hashlib
@@ -16,9 +18,22 @@ from ges_history.warehouses.layout import ABOUT, LAYOUT_VERSION, check_layout, d
 if TYPE_CHECKING:
     import duckdb
 
-HELPERS = ("graph_names",)
-"""Views that the reports build on; not reports themselves."""
+LISTS = ("backups",)
+"""Views that show a table as it is; they can be read like reports."""
+HELPERS = ("gaps", "graph_names", *LISTS)
+"""Views that the reports build on or stand beside; not reports themselves."""
 
+TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
+"""The tables that the views read."""
+
+_TYPES = {
+    "text": "VARCHAR",
+    "bigint": "BIGINT",
+    "bool": "BOOLEAN",
+    "json": "VARCHAR",
+    "timestamp": "TIMESTAMPTZ",
+}
+_MARKS = {name: {"deleted_at": {"data_type": "timestamp"}} for name in ("backups", "graphs")}
 _TABLE = re.compile(r"\b(FROM|JOIN) (ges|reports)\.(\w+)")
 
 
@@ -37,6 +52,11 @@ def _selects() -> dict[str, str]:
     return {name: texts[name] for name in TopologicalSorter(reads).static_order()}
 
 
+def view_names() -> list[str]:
+    """The names of all views, helpers too, each after the views that it reads."""
+    return list(_selects())
+
+
 def report_names() -> list[str]:
     """The names of the reports, sorted."""
     return sorted(set(_selects()) - set(HELPERS))
@@ -49,10 +69,20 @@ def descriptions() -> dict[str, str]:
 
 def time_column(report: str) -> str:
     """The column that places a report's rows in time, named by `-- Time:` in its file."""
-    found = re.search(r"^-- Time: (\w+)$", _selects()[report], re.MULTILINE)
+    found = _header_line(report, "Time")
     if found is None:
-        raise LookupError(f"reports/{report}.sql names no time column")
-    return found[1]
+        raise LookupError(f"reports/sql/{report}.sql names no time column")
+    return found
+
+
+def worst_first(report: str) -> str | None:
+    """How the rows of a report about now are ordered, the worst first; None for any other."""
+    return _header_line(report, "Now")
+
+
+def _header_line(view: str, key: str) -> str | None:
+    found = re.search(rf"^-- {key}: (.+)$", _selects()[view], re.MULTILINE)
+    return found[1] if found else None
 
 
 def view_statements(dialect: str = "duckdb") -> list[str]:
@@ -64,23 +94,9 @@ def view_statements(dialect: str = "duckdb") -> list[str]:
     statements = [f"CREATE OR REPLACE VIEW reports.{n} AS\n{sql}" for n, sql in _selects().items()]
     if dialect == "duckdb":
         return statements
-    return [_transpiled(statement, dialect) for statement in statements]
+    from ges_history.reports.dialects import transpiled  # noqa: PLC0415 - sqlglot takes long
 
-
-def _transpiled(statement: str, dialect: str) -> str:
-    """A statement in another SQL; sqlglot is imported only where there is need of it."""
-    from sqlglot import exp, parse_one  # noqa: PLC0415
-
-    tree = parse_one(statement, read="duckdb")
-    if dialect in {"spark", "databricks"}:  # sqlglot writes PERCENTILE_CONT(x, q), unknown there
-        tree = tree.transform(
-            lambda node: (
-                exp.Anonymous(this="PERCENTILE", expressions=[node.this, node.expression])
-                if isinstance(node, exp.PercentileCont)
-                else node
-            )
-        )
-    return tree.sql(dialect=dialect, comments=False)
+    return [transpiled(statement, dialect) for statement in statements]
 
 
 def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
@@ -100,6 +116,10 @@ def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
     about = f"SELECT {LAYOUT_VERSION} AS layout_version, '{fingerprint}' AS views_fingerprint"
     script = [
         f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.reports",
+        *(
+            f"CREATE TABLE {quoted(catalog)}.ges.{table} ({columns})"
+            for table, columns in missing_tables(_tables(connection, catalog)).items()
+        ),
         *_statements_for(catalog),
         f"CREATE OR REPLACE VIEW {quoted(catalog)}.reports.{ABOUT} AS {about}",
     ]
@@ -132,14 +152,44 @@ def _statements_for(catalog: str) -> list[str]:
     return statements
 
 
+def missing_tables(present: set[str]) -> dict[str, str]:
+    """{table: its columns and types in DuckDB's SQL} for what the reports read and is not there.
+
+    An older release, or a project without a backup, leaves tables out.
+    """
+    if present >= set(TABLES):
+        return {}
+    from ges_backups import rows, schema  # noqa: PLC0415 - imports dlt
+
+    known = {
+        "backups": rows.BACKUP_COLUMNS,
+        "graphs": schema.GRAPH_COLUMNS,
+        "listings": schema.LISTING_COLUMNS,
+        "projects": schema.PROJECT_COLUMNS,
+        "rejected_backups": schema.REJECTED_COLUMNS,
+    }
+    return {
+        table: ", ".join(
+            f"{quoted(name)} {_TYPES[hints['data_type']]}"
+            for name, hints in {**columns, **_MARKS.get(table, {})}.items()
+        )
+        for table, columns in known.items()
+        if table not in present
+    }
+
+
 def overlay_statements(catalog: str, tables: set[str]) -> list[str]:
-    """Statements that put schemas `ges` and `reports` over those tables of an attached database."""
+    """Statements that put schemas `ges` and `reports` over those tables of an attached database.
+
+    A table that the reports read and the database has not is an empty one.
+    """
     selects = {name: _located(text, "ges.{}") for name, text in _selects().items()}
     source = f"{quoted(catalog)}.ges"
     return [
         "CREATE SCHEMA ges",
         "CREATE SCHEMA reports",
         *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}.{quoted(t)}" for t in sorted(tables)),
+        *(f"CREATE TABLE ges.{t} ({columns})" for t, columns in missing_tables(tables).items()),
         *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in selects.items()),
     ]
 
@@ -162,6 +212,14 @@ def _located(text: str, table: str) -> str:
     return _TABLE.sub(
         lambda m: f"{m[1]} {table.format(m[3])}" if m[2] == "ges" else f"{m[1]} {m[3]}", text
     )
+
+
+def _tables(connection: "duckdb.DuckDBPyConnection", catalog: str) -> set[str]:
+    rows = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'ges'",
+        [catalog],
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str, set[str]] | None:

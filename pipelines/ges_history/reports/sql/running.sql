@@ -3,6 +3,7 @@
 -- Units: seconds. elapsed_s runs to now; p95_duration_s is over all successes of the graph.
 -- stuck: elapsed above three times that; null where the graph never had a success.
 -- Time: started_at
+-- Now: stuck DESC NULLS LAST, elapsed_s DESC
 -- Reads: ges.backups, reports.graph_names.
 WITH unfinished AS (
     SELECT project_id, graph_id, id, started_at,
@@ -18,8 +19,8 @@ usual AS (
     WHERE b.status = 'success'
     GROUP BY b.project_id, b.graph_id
 )
-SELECT u.project_id, u.graph_id, n.graph_name, u.id AS backup_id, u.started_at, u.elapsed_s,
-    p.p95_duration_s, u.elapsed_s > 3 * p.p95_duration_s AS stuck
+SELECT u.project_id, u.graph_id, n.graph_name, n.project_name, u.id AS backup_id, u.started_at,
+    u.elapsed_s, p.p95_duration_s, u.elapsed_s > 3 * p.p95_duration_s AS stuck
 FROM unfinished AS u
 JOIN reports.graph_names AS n ON u.project_id = n.project_id AND u.graph_id = n.graph_id
 LEFT JOIN usual AS p ON u.project_id = p.project_id AND u.graph_id = p.graph_id
