@@ -217,11 +217,11 @@ class Oracle:
         self.known_until = self._known_until(now)
 
     def _known_until(self, now: datetime) -> int | None:
+        """When it was last listed without an error, or its newest backup started, if later."""
         life = self.life
-        if life.listed_ago is None:
-            return None
         ago = life.listed_ago if life.outcome in GOOD else life.complete_ago
-        return None if ago is None else ms(now - ago)
+        read = [] if life.listed_ago is None or ago is None else [ms(now - ago)]
+        return max(read + [start for start, _, _ in self.backups[-1:]], default=None)
 
     def verdict(self, kind: str, target: float) -> Expected:
         if self.life.left_ago is not None:
@@ -258,7 +258,7 @@ class Oracle:
         ended = [b for _, _, b in self.backups if b.status in ("success", "failed")]
         running = [start for start, b in self.kept if b.status == "backing_up"]
         newest = [b.duration for b in ended[-1:] if b.duration is not None]
-        known = newest + [(self.now - start) // 1000 for start in running[:1]]
+        known = newest + [(self.known_until - start) / 1000 for start in running[:1]]
         if not known:
             return Expected("unknown")
         return self._compare(max(known) / 3600, max(known) <= target * 3600)

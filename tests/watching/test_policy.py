@@ -49,7 +49,6 @@ def test_every_kind_of_rule_is_read_with_its_figure_severity_and_line() -> None:
         ("max_size_change_pct", 30, "critical", "line 18"),
         ("must_be_encrypted", 1, "critical", "line 19"),
         ("stale_hours", 3, "critical", "line 20"),
-        ("stale_hours", 26, "critical", "default policy"),
     ]
     assert policy.rules[0].exclude == ("orders-test", "g-9")
     assert policy.rules[4].projects == ("prod*",)
@@ -174,7 +173,11 @@ def test_a_switch_that_is_off_leaves_its_graphs_out_whatever_comes_later() -> No
 
 def test_a_stale_load_is_watched_though_the_file_does_not_ask_for_it() -> None:
     policy = parse_policy("[[rules]]\nrpo_hours = 4\n", "p.toml")
-    assert policy.kinds == ["rpo_hours", "stale_hours"]
+    assert policy.kinds == ["rpo_hours", "stale_load"]
+    policy = parse_policy("[[rules]]\nstale_hours = 4\n", "p.toml")
+    assert policy.kinds == ["stale_hours"]
+    off = parse_policy("[[rules]]\nrpo_hours = 4\nstale_load = false\n", "p.toml")
+    assert [rule.place for rule in off.rules] == ["line 2", "line 3"]
 
 
 def test_the_default_rules_come_after_those_of_the_file_where_it_says_so() -> None:

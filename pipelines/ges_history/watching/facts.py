@@ -4,10 +4,11 @@ The SQL is DuckDB's, plain enough to run transpiled on PostgreSQL. Instants are 
 a graph are as of `known_until`, the time when it was last listed without an error.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from ges_history.warehouses.seam import Read
@@ -15,15 +16,13 @@ from ges_history.warehouses.seam import Read
 RECENT_SIZES, EARLIER_SIZES = 3, 30
 """A lasting change is that of the median of so many last sizes from that of those before."""
 
+FEWEST_STALE_HOURS, MOST_STALE_HOURS = 6.0, 48.0
+
 GRAPHS = """
-SELECT r.project_id, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
-    r.last_success_at, r.usual_gap_hours, r.successes, h.outcome, h.error_code, h.listed_at,
-    COALESCE(h.requests, 0) AS requests,
-    CASE
-        WHEN h.outcome IN ('complete', 'incremental') THEN h.listed_at
-        ELSE h.last_complete_at
-    END AS known_until,
-    h.stale_hours
+SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
+    r.known_until, r.last_success_at, r.usual_gap_hours, r.successes,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.known_until)) / 3600.0 AS stale_hours,
+    h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests
 FROM reports.recovery_point AS r
 LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
 ORDER BY r.project_id, r.graph_id
@@ -31,10 +30,8 @@ ORDER BY r.project_id, r.graph_id
 
 BACKUPS = """
 WITH known AS (
-    SELECT project_id, graph_id,
-        CASE WHEN outcome IN ('complete', 'incremental') THEN listed_at ELSE last_complete_at END
-            - INTERVAL '30' DAY AS since
-    FROM ges.listings
+    SELECT project_id, graph_id, known_until - INTERVAL '30' DAY AS since
+    FROM reports.graph_names
 )
 SELECT b.project_id, b.graph_id, COUNT(*) AS backups_kept,
     COUNT(CASE WHEN b.deleted_at IS NULL THEN 1 END) AS source_backups,
@@ -75,7 +72,7 @@ SELECT project_id, graph_id, status, size, duration FROM ranked WHERE place = 1
 
 RUNNING = """
 SELECT project_id, graph_id, COUNT(*) AS running, COUNT(CASE WHEN stuck THEN 1 END) AS stuck,
-    MAX(elapsed_s) AS running_s
+    MIN(started_at) AS running_since
 FROM reports.running
 GROUP BY project_id, graph_id
 """
@@ -112,12 +109,21 @@ GROUP BY project_id, graph_id
 """
 
 PROJECTS = """
-SELECT id AS project_id, name, region, last_listed_at,
-    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(last_listed_at)) / 3600.0 AS stale_hours
-FROM ges.projects
+WITH loads AS (
+    SELECT project_id, MAX(project_name) AS name, MAX(region) AS region,
+        MAX(loaded_at) AS loaded_at
+    FROM reports.graph_names
+    GROUP BY project_id
+    UNION ALL
+    SELECT id AS project_id, COALESCE(name, id) AS name, region, last_listed_at AS loaded_at
+    FROM ges.projects
+)
+SELECT project_id, MAX(name) AS name, MAX(region) AS region, MAX(loaded_at) AS loaded_at,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(MAX(loaded_at))) / 3600.0 AS load_age_hours
+FROM loads
+GROUP BY project_id
+ORDER BY project_id
 """
-
-TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'ges'"
 
 SOME = frozenset({"sizes", "anomalies"})
 """Parts that cost most; the rest is always read."""
@@ -129,15 +135,15 @@ class Graph:
 
     Attributes:
         left_at: When the graph was first missing in its project's list.
-        known_until: When it was last listed without an error.
+        known_until: When it was last listed without an error (see `reports.graph_names`).
+        stale_hours: The time since then.
         outcome: Of its latest listing.
-        stale_hours: Since `known_until`.
         usual_gap_hours: The median of the last gaps between successes.
         source_...: Of the backups that are still at the source; `source_plain` are successes
             that are not encrypted, `source_unsaid` those of which the API does not say it.
         ..._30d: Of the 30 days before `known_until`.
         ended_...: Of the newest backup that has ended; `last_...`: of the newest success.
-        running_s: How long the longest backup in progress has been running.
+        running_since: When the oldest backup in progress started.
         recent_mb, earlier_mb: Medians of the last sizes and of those before; `sizes` are there.
     """
 
@@ -147,7 +153,6 @@ class Graph:
     graph_name: str
     left_at: datetime | None = None
     known_until: datetime | None = None
-    listed_at: datetime | None = None
     outcome: str | None = None
     error_code: str | None = None
     requests: int = 0
@@ -170,7 +175,7 @@ class Graph:
     last_s: int | None = None
     running: int = 0
     stuck: int = 0
-    running_s: int | None = None
+    running_since: datetime | None = None
     sizes: int = 0
     recent_mb: float | None = None
     earlier_mb: float | None = None
@@ -180,13 +185,21 @@ class Graph:
 
 @dataclass(frozen=True)
 class Project:
-    """A project that was listed; `rejected_30d` are records that name none of its graphs."""
+    """A project that was listed.
+
+    Attributes:
+        loaded_at: When it was last listed, whatever came of it.
+        stale_after_hours: How old a load may become, by the rhythm of the project's backups; that
+            of `reports.overview`, which costs a second and more for the rest of its figures.
+        rejected_30d: Records that name none of its graphs.
+    """
 
     project_id: str
     name: str
-    region: str | None
-    last_listed_at: datetime | None
-    stale_hours: float | None
+    region: str | None = None
+    loaded_at: datetime | None = None
+    load_age_hours: float | None = None
+    stale_after_hours: float = MOST_STALE_HOURS
     rejected_30d: int = 0
 
 
@@ -205,72 +218,43 @@ def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
         read: Of a warehouse's `reading()`.
         parts: Which of `SOME` to read, too.
     """
-    tables = {row["table_name"] for row in _rows(read, TABLES)}
-    projects = _projects(read) if "projects" in tables else {}
     graphs = dict(_keyed(read, GRAPHS))
-    queries = [BACKUPS, RUNNING]
-    if "sizes" in parts:
-        queries.append(SIZES)
-    if "anomalies" in parts:
-        queries.append(ANOMALIES)
-    for sql in queries:
+    costly = {"sizes": SIZES, "anomalies": ANOMALIES}
+    for sql in (BACKUPS, RUNNING, *(costly[part] for part in sorted(parts))):
         for key, row in _keyed(read, sql):
             graphs[key].update(row)
     for key, row in _keyed(read, NEWEST.format(statuses="'success', 'failed'")):
         graphs[key].update(ended_status=row["status"], ended_s=row["duration"])
     for key, row in _keyed(read, NEWEST.format(statuses="'success'")):
         graphs[key].update(last_mb=row["size"], last_s=row["duration"])
-    strays: dict[str, int] = defaultdict(int)
-    for key, row in _keyed(read, REJECTED) if "rejected_backups" in tables else ():
+    strays: Counter[str] = Counter()
+    for key, row in _keyed(read, REJECTED):
         if key in graphs:
             graphs[key].update(row)
         else:
             strays[key[0]] += row["rejected_30d"]
-    return _facts(graphs, projects, strays)
-
-
-def _facts(
-    graphs: dict[tuple[str, str], dict[str, Any]],
-    projects: dict[str, dict[str, Any]],
-    strays: dict[str, int],
-) -> Facts:
-    listed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rhythms: dict[str, list[float]] = defaultdict(list)
     for (project_id, _), row in graphs.items():
-        listed[project_id].append(row)
-    for project_id in listed.keys() | strays.keys():
-        projects.setdefault(project_id, {"region": None})
-    for project_id, row in projects.items():
-        own = listed[project_id]
-        row.setdefault("last_listed_at", _newest(graph["listed_at"] for graph in own))
-        known = [g["stale_hours"] for g in own if g["stale_hours"] is not None]
-        row.setdefault("stale_hours", min(known, default=None))
-        row["name"] = row.get("name") or project_id
-    named = [
-        Graph(**row, project_name=projects[project_id]["name"])
-        for (project_id, _), row in graphs.items()
+        if row["usual_gap_hours"] is not None:
+            rhythms[project_id].append(row["usual_gap_hours"])
+    projects = [
+        Project(
+            **row,
+            stale_after_hours=_stale_after(rhythms[row["project_id"]]),
+            rejected_30d=strays[row["project_id"]],
+        )
+        for row in read(PROJECTS).to_pylist()
     ]
-    return Facts(
-        tuple(named),
-        tuple(
-            Project(**{"project_id": key, **row}, rejected_30d=strays.get(key, 0))
-            for key, row in sorted(projects.items())
-        ),
-    )
+    return Facts(tuple(Graph(**row) for row in graphs.values()), tuple(projects))
 
 
-def _newest(instants: Iterator[datetime | None]) -> datetime | None:
-    return max((instant for instant in instants if instant is not None), default=None)
-
-
-def _projects(read: Read) -> dict[str, dict[str, Any]]:
-    return {row["project_id"]: row for row in _rows(read, PROJECTS)}
+def _stale_after(rhythms: list[float]) -> float:
+    """Twice the usual gap of a project's graphs, within bounds."""
+    if not rhythms:
+        return MOST_STALE_HOURS
+    return min(max(2 * median(rhythms), FEWEST_STALE_HOURS), MOST_STALE_HOURS)
 
 
 def _keyed(read: Read, sql: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    for row in _rows(read, sql):
+    for row in read(sql).to_pylist():
         yield (row["project_id"], row["graph_id"]), row
-
-
-def _rows(read: Read, sql: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read(sql).to_pylist()
-    return rows

@@ -7,7 +7,15 @@ from functools import cached_property
 
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Facts, Graph, Project, read_facts
-from ges_history.watching.kinds import KINDS, NEEDS, Judgement, Severity, Verdict, rejected, stale
+from ges_history.watching.kinds import (
+    KINDS,
+    NEEDS,
+    Judgement,
+    Severity,
+    Verdict,
+    rejected,
+    stale_load,
+)
 from ges_history.watching.policy import Policy, Rule
 
 COLUMNS = (
@@ -112,17 +120,17 @@ def judged(facts: Facts, policy: Policy) -> Check:
 
 
 def judge_graph(graph: Graph, policy: Policy, kind: str) -> Finding | None:
-    """The finding of a kind for a graph; None where no rule of the kind names it."""
-    ruling = policy.ruling(kind, graph)
+    """The finding of a kind for a graph; None where no rule names it, or it is about a project."""
+    ruling, judge = policy.ruling(kind, graph), KINDS[kind].judge
     rule = ruling.rule or ruling.excluded_by
-    if rule is None:
+    if rule is None or judge is None:
         return None
     if ruling.rule is None:
         return _finding(graph, rule, _left_out(rule, f"excluded by {rule.place}"))
     if graph.left_at is not None:
         words = f"the graph has left its project, missed since {graph.left_at:%Y-%m-%d %H:%M} UTC"
         return _finding(graph, rule, _left_out(rule, words))
-    return _finding(graph, rule, KINDS[kind].judge(graph, rule.target))
+    return _finding(graph, rule, judge(graph, rule.target))
 
 
 def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
@@ -134,23 +142,23 @@ def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
 
 
 def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
-    """What no graph can tell of: a project without graphs, records that name none."""
+    """What no graph can tell of: the load itself, records that name no graph."""
     with_graphs = {graph.project_id for graph in facts.graphs if graph.left_at is None}
     for project in facts.projects:
-        stale_rule = _rule_for(policy, "stale_hours", project)
-        if stale_rule and project.project_id not in with_graphs:
-            age = stale(project.stale_hours, stale_rule.target, project.last_listed_at)
-            yield _finding(project, stale_rule, age)
-        rejects_rule = _rule_for(policy, "rejected_records", project)
-        if rejects_rule and rejects_rule.target and project.rejected_30d:
-            yield _finding(project, rejects_rule, rejected(project.rejected_30d))
+        if rule := _rule_for(policy, "stale_load", project):
+            yield _finding(project, rule, stale_load(project, None))
+        rule = _rule_for(policy, "stale_hours", project)
+        if rule and project.project_id not in with_graphs:
+            yield _finding(project, rule, stale_load(project, rule.target))
+        if project.rejected_30d and (rule := _rule_for(policy, "rejected_records", project)):
+            yield _finding(project, rule, rejected(project.rejected_30d))
 
 
 def _rule_for(policy: Policy, kind: str, project: Project) -> Rule | None:
-    """The first rule of a kind that names a project and all of its graphs."""
+    """The first rule of a kind that names a project and all of its graphs; None if that is off."""
     for rule in policy.rules_of(kind):
         if rule.covers_project(project.project_id, project.name) and "*" in rule.graphs:
-            return rule
+            return rule if rule.target else None
     return None
 
 

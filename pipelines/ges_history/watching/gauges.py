@@ -205,8 +205,8 @@ def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[Gauge
         info.add_metric([*labels, project.name, project.region or ""], 1)
         graphs.add_metric(labels, len(own))
         failed.add_metric(labels, bad)
-        if project.last_listed_at is not None:
-            listed.add_metric(labels, project.last_listed_at.timestamp())
+        if project.loaded_at is not None:
+            listed.add_metric(labels, project.loaded_at.timestamp())
         load = loads.get(project.project_id)
         requests.add_metric(labels, load.requests if load else sum(graph.requests for graph in own))
         outcome.add_metric(labels, load.exit_code if load else 3 if bad else 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from ges_history.watching.facts import RECENT_SIZES, Graph
+from ges_history.watching.facts import RECENT_SIZES, Graph, Project
 
 Severity = Literal["critical", "warning"]
 Verdict = Literal["met", "violated", "unknown", "excluded"]
@@ -44,12 +44,12 @@ class Kind:
         low, high: Between which a target lies, `low` itself left out; None: it is on or off.
         is_whole: Whether a target is a whole number.
         at_least: Whether a target is the least that must be, not the most that may be.
-        judge: Of a graph and a target.
+        judge: Of a graph and a target; None where it is about a project.
     """
 
     name: str
     unit: str
-    judge: Callable[[Graph, float], Judgement]
+    judge: Callable[[Graph, float], Judgement] | None
     low: float = 0.0
     high: float | None = MOST_HOURS
     is_whole: bool = False
@@ -113,13 +113,15 @@ def _max_age(graph: Graph, days: float) -> Judgement:
 
 
 def _max_duration(graph: Graph, hours: float) -> Judgement:
-    known = {"in progress": graph.running_s, "the newest that has ended": graph.ended_s}
-    seconds = {words: value for words, value in known.items() if value is not None}
-    if not seconds:
+    known: dict[str, timedelta] = {}
+    if graph.ended_s is not None:
+        known["the newest that has ended"] = timedelta(seconds=graph.ended_s)
+    if graph.running_since is not None and graph.known_until is not None:
+        known["in progress"] = graph.known_until - graph.running_since
+    if not known:
         return Judgement("unknown", hours, None, "no duration is known")
-    words = max(seconds, key=lambda words: seconds[words])
-    longest = timedelta(seconds=seconds[words])
-    return _compared(hours, _hours(longest), longest <= timedelta(hours=hours), words)
+    words = max(known, key=lambda words: known[words])
+    return _compared(hours, _hours(known[words]), known[words] <= timedelta(hours=hours), words)
 
 
 def _success_rate(graph: Graph, rate: float) -> Judgement:
@@ -161,15 +163,19 @@ def _encrypted(graph: Graph, _: float) -> Judgement:
 
 
 def _stale(graph: Graph, hours: float) -> Judgement:
-    return stale(graph.stale_hours, hours, graph.known_until)
-
-
-def stale(age_hours: float | None, hours: float, known_until: datetime | None) -> Judgement:
-    """Whether what is known is too old, of a graph or of a project."""
-    if age_hours is None:
+    if graph.stale_hours is None:
         return Judgement("violated", hours, None, "never listed without an error")
-    words = f"nothing newer is known than of {_at(known_until)}"
-    return _compared(hours, age_hours, age_hours <= hours, words)
+    words = f"nothing newer is known than of {_at(graph.known_until)}"
+    return _compared(hours, graph.stale_hours, graph.stale_hours <= hours, words)
+
+
+def stale_load(project: Project, hours: float | None) -> Judgement:
+    """Whether a project's last load is too old; by the rhythm of its backups without a figure."""
+    hours = project.stale_after_hours if hours is None else hours
+    if project.load_age_hours is None:
+        return Judgement("violated", hours, None, "never listed")
+    words = f"last load {_at(project.loaded_at)}, nothing newer is known"
+    return _compared(hours, project.load_age_hours, project.load_age_hours <= hours, words)
 
 
 def _overdue(graph: Graph, _: float) -> Judgement:
@@ -229,6 +235,7 @@ KINDS = {
         Kind("max_size_change_pct", "%", _size_change, high=1e6),
         Kind("must_be_encrypted", "", _encrypted, high=None),
         Kind("stale_hours", "h", _stale),
+        Kind("stale_load", "h", None, high=None),
         Kind("overdue", "h", _overdue, high=None),
         Kind("stuck", "", _stuck, high=None),
         Kind("never_succeeded", "", _never_succeeded, high=None),

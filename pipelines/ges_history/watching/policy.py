@@ -9,8 +9,8 @@
     must_be_encrypted = true
 
 A table may hold several kinds of rules (`ges_history.watching.kinds`). For each kind, the first
-rule that names a graph counts. That nothing newer is known is watched even where the file does not
-ask for it: every other figure is as of the last listing, and would look well for ever.
+rule that names a graph counts. A stale load is watched even where the file does not ask for it:
+every other figure is as of the last listing, and would look well for ever.
 """
 
 import math
@@ -28,9 +28,6 @@ from ges_history.watching.facts import Graph
 from ges_history.watching.kinds import KINDS, Kind, Severity
 
 DEFAULT_FILE = "ges_policy.toml"
-STALE_HOURS = 26.0
-"""A daily load with some delay is not stale."""
-
 _GLOBS = ("graphs", "projects", "exclude")
 _TOP = ("rules", "with_defaults")
 _SEVERITIES = ("critical", "warning")
@@ -120,7 +117,7 @@ class Policy:
 
 
 DEFAULT_RULES = (
-    Rule("stale_hours", STALE_HOURS),
+    Rule("stale_load", 1),
     Rule("overdue", 1),
     Rule("stuck", 1),
     Rule("never_succeeded", 1),
@@ -196,8 +193,11 @@ class _Reader:
         with_defaults = self._content.get("with_defaults", False)
         if not isinstance(with_defaults, bool):
             raise self._wrong(None, "with_defaults", "with_defaults is true or false.")
-        more = DEFAULT_RULES if with_defaults else DEFAULT_RULES[:1]
-        return Policy(self._name, (*rules, *more))
+        if with_defaults:
+            rules += DEFAULT_RULES
+        elif not {"stale_load", "stale_hours"} & {rule.kind for rule in rules}:
+            rules += DEFAULT_RULES[:1]
+        return Policy(self._name, tuple(rules))
 
     def _rules(self, place: int, table: dict[str, Any]) -> Iterator[Rule]:
         known = (*_GLOBS, "severity", *KINDS)

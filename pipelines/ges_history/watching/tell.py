@@ -101,7 +101,7 @@ def explain(graph: Graph, policy: Policy) -> Iterator[str]:
         f"graph {harmless(graph.graph_name)} ({graph.graph_id})"
         f" of project {harmless(graph.project_name)}, by {harmless(policy.name)}"
     )
-    for kind in policy.kinds:
+    for kind in (kind for kind in policy.kinds if KINDS[kind].judge):
         finding = judge_graph(graph, policy, kind)
         ruling = policy.ruling(kind, graph)
         yield f"{kind}: {_outcome(finding)}"
@@ -178,7 +178,7 @@ def _figures(check: Check) -> Iterator[str]:
         for graph in graphs
         if graph.known_until and graph.last_success_at
     ]
-    stale = [project.stale_hours for project in check.facts.projects]
+    stale = [project.load_age_hours for project in check.facts.projects]
     known_stale = [hours for hours in stale if hours is not None]
     yield f"graphs={len(graphs)};;;0"
     yield f"critical={check.violated('critical')};;0;0"
