@@ -6,21 +6,21 @@ rule is judged from the backups themselves, straight from its definition in docs
 
 import itertools
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from ges_history.warehouses.duckdb_file import DuckDbFile
-from ges_history.warehouses.seam import Read
 from synthetic import PROJECT, TABLES
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.now(UTC).replace(microsecond=0, second=7)  # never at midnight, a border of days
 GOOD = ("complete", "incremental")
 
 PROJECTS = """CREATE TABLE {catalog}.ges.projects (id VARCHAR, name VARCHAR, region VARCHAR,
@@ -205,22 +205,30 @@ class Expected:
 class Oracle:
     """The verdicts of one graph, from its backups."""
 
-    def __init__(self, life: Life, now: datetime) -> None:
+    def __init__(
+        self, life: Life, now: datetime = NOW, projects: Sequence[ProjectRow] = ()
+    ) -> None:
         self.life = life
-        self.now = ms(now)
+        self.now = now
+        self.project = {project.id: project for project in projects}.get(life.project_id)
         self.backups = sorted(
             (ms(now - backup.age), backup_id(life, place), backup)
             for place, backup in enumerate(life.backups)
         )
         self.starts = [start for start, _, backup in self.backups if backup.status == "success"]
         self.kept = [(start, b) for start, _, b in self.backups if not b.deleted]
-        self.known_until = self._known_until(now)
+        self.known_until = self._known_until()
 
-    def _known_until(self, now: datetime) -> int | None:
-        """When it was last listed without an error, or its newest backup started, if later."""
+    def _known_until(self) -> int | None:
+        """When it was last listed without an error, or its newest backup started, if later.
+
+        A graph without a listing of its own is known by that of its project.
+        """
         life = self.life
         ago = life.listed_ago if life.outcome in GOOD else life.complete_ago
-        read = [] if life.listed_ago is None or ago is None else [ms(now - ago)]
+        if life.listed_ago is None:
+            ago = self.project.listed_ago if self.project else None
+        read = [] if ago is None else [ms(self.now - ago)]
         return max(read + [start for start, _, _ in self.backups[-1:]], default=None)
 
     def verdict(self, kind: str, target: float) -> Expected:
@@ -299,6 +307,26 @@ class Oracle:
             return Expected("unknown")
         return Expected("met" if self.life.outcome in GOOD else "violated")
 
+    def _stale_hours(self, target: float) -> Expected:
+        if self.known_until is None:
+            return Expected("violated")
+        age = ms(datetime.now(UTC)) - self.known_until
+        return self._compare(age / 3_600_000, age <= target * 3_600_000)
+
+    def _stuck(self, _: float) -> Expected:
+        durations = [
+            b.duration
+            for _, _, b in self.backups
+            if b.status == "success" and b.duration is not None
+        ]
+        if not durations:
+            return Expected("met", 0)
+        usual = float(np.percentile(durations, 95))
+        now = ms(datetime.now(UTC))
+        running = [now - start for start, b in self.kept if b.status == "backing_up"]
+        stuck = sum(elapsed > 3000 * usual for elapsed in running)
+        return self._compare(stuck, not stuck)
+
     def _overdue(self, _: float) -> Expected:
         if not self.starts or self.known_until is None:
             return Expected("unknown")
@@ -314,7 +342,7 @@ class Oracle:
     def spans(self, target: float) -> list[tuple[int | None, int | None, str | None, str | None]]:
         """(begin, end, id before, id after) of each time in which the last success was too old."""
         given = int(target * 3_600_000)
-        end_of_all = ms(NOW - self.life.left_ago) if self.life.left_ago is not None else None
+        end_of_all = ms(self.now - self.life.left_ago) if self.life.left_ago is not None else None
         if not self.backups:
             return [] if end_of_all is not None else [(None, None, None, None)]
         marks: list[tuple[int, str | None]] = [
@@ -330,9 +358,3 @@ class Oracle:
             if known is not None and known > start + given:
                 found.append((start + given, end, before, key))
         return found
-
-
-def read_of(written: Written) -> Iterator[Read]:
-    """The reader of a history, for a `with` block."""
-    with written.reading() as read:
-        yield read
