@@ -69,8 +69,6 @@ class _Plugin(click.Command):
             raise _Unknown(error.format_message(), for_nagios) from error
         except HistoryError as error:
             raise _Unknown(str(error), for_nagios) from error
-        except click.exceptions.Exit:
-            raise
         except Exception as error:
             if "--debug" in sys.argv:
                 raise
@@ -116,9 +114,9 @@ def check(
         if explain is not None:
             _explain(read, rules, explain)
         elif since or until:
-            click.get_current_context().exit(_evidence(read, rules, since, until, format_))
+            sys.exit(_evidence(read, rules, since, until, format_))
         else:
-            click.get_current_context().exit(_check(read, rules, format_))
+            sys.exit(_check(read, rules, format_))
 
 
 def _say(line: str) -> None:
