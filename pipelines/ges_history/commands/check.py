@@ -112,54 +112,53 @@ def check(
     rules = find_policy(policy, database.parent)
     with DuckDbFile(database).reading(wait, _say) as read:
         if explain is not None:
-            _explain(read, rules, explain)
+            code, content = _explain(read, rules, explain)
         elif since or until:
-            sys.exit(_evidence(read, rules, since, until, format_))
+            code, content = _evidence(read, rules, since, until, format_)
         else:
-            sys.exit(_check(read, rules, format_))
+            code, content = _check(read, rules, format_)
+    click.echo(content, nl=isinstance(content, str))
+    sys.exit(code)
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _check(read: "Read", policy: "Policy", format_: str) -> int:
+def _check(read: "Read", policy: "Policy", format_: str) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.findings import check as hold  # noqa: PLC0415
 
     found = hold(read, policy)
     if format_ == "nagios":
-        click.echo(tell.as_nagios(found))
-    elif format_ == "table":
-        click.echo("\n".join(tell.as_lines(found)))
-    else:
-        _write(tell.as_table(found.findings), format_)
-    return found.exit_code
+        return found.exit_code, tell.as_nagios(found)
+    if format_ == "table":
+        return found.exit_code, "\n".join(tell.as_lines(found))
+    return found.exit_code, _rows(tell.as_table(found.findings), format_)
 
 
 def _evidence(
     read: "Read", policy: "Policy", since: datetime | None, until: datetime | None, format_: str
-) -> int:
+) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.evidence import violations_between  # noqa: PLC0415
 
     if format_ == "nagios":
         raise click.UsageError("--since and --until look back: use --format table, csv or json.")
     spans = violations_between(read, policy, since, until)
-    if format_ == "table":
-        click.echo("\n".join(tell.spans_lines(spans)))
-    else:
-        _write(tell.spans_table(spans), format_)
     severities = {span.severity for span in spans}
-    return 2 if "critical" in severities else len(severities)
+    code = 2 if "critical" in severities else len(severities)
+    if format_ == "table":
+        return code, "\n".join(tell.spans_lines(spans))
+    return code, _rows(tell.spans_table(spans), format_)
 
 
-def _explain(read: "Read", policy: "Policy", wanted: str) -> None:
+def _explain(read: "Read", policy: "Policy", wanted: str) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.facts import read_facts  # noqa: PLC0415
 
-    for graph in _graphs_called(wanted, read_facts(read)):
-        click.echo("\n".join(tell.explain(graph, policy)))
+    graphs = _graphs_called(wanted, read_facts(read))
+    return 0, "\n".join(line for graph in graphs for line in tell.explain(graph, policy))
 
 
 def _graphs_called(wanted: str, facts: "Facts") -> "list[Graph]":
@@ -172,7 +171,7 @@ def _graphs_called(wanted: str, facts: "Facts") -> "list[Graph]":
     return found
 
 
-def _write(table: "pa.Table", format_: str) -> None:
+def _rows(table: "pa.Table", format_: str) -> bytes:
     from ges_history.reports.formats import WRITERS  # noqa: PLC0415
 
-    click.echo(WRITERS[format_](table), nl=False)
+    return WRITERS[format_](table)
