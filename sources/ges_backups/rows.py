@@ -1,19 +1,21 @@
 """From accepted records to tables: derived columns, and columns for fields that are not known here.
 
 An unknown field becomes a column of the type that its first value has (dlt's rule); a later value
-of another type goes into a variant column, named as dlt names them (``field__v_text``). Objects and
-lists are JSON. A field whose name cannot be a column goes into the JSON column `other_fields`.
+of another type goes into a variant column, named as dlt names them (``field__v_text``). What types
+the columns have is remembered for the whole run. Objects and lists are JSON. A field whose name
+cannot be a column goes into the JSON column `other_fields`.
 """
 
-from collections.abc import Callable, Iterable
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import simplejson
 
-from ges_backups.records import (
+from .records import (
     BATCH_SCHEMA,
     BOOLEAN_FIELDS,
     EXTRA,
@@ -31,10 +33,10 @@ _DERIVED = {
     "project_id": "ID of the project that was listed.",
     "started_at": "Start of the backup job, from start_timestamp.",
     "ended_at": "End of the backup job, from end_timestamp; empty until it has ended.",
-}
-_OF_PIPELINE = {
     "deleted_at": "Time of the load that first missed the backup in a complete listing; "
     "empty while the API lists it.",
+}
+_OF_PIPELINE = {
     "_dlt_load_id": "dlt's id of the load that last changed the row.",
 }
 _ARROW_TYPES = {
@@ -61,13 +63,11 @@ BACKUP_COLUMNS: dict[str, Any] = {
 for _name in ("id", "graph_id", "project_id", "start_timestamp", "started_at"):
     BACKUP_COLUMNS[_name]["nullable"] = False
 
-DELETED_AT = _OF_PIPELINE["deleted_at"]
-
 
 def backups_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
     project_id: str,
-    known_types: dict[str, str],
+    types: dict[str, str],
     normalize: Callable[[str], str],
 ) -> pa.Table:
     """One table of the columns of `ges.backups` out of accepted rows.
@@ -75,7 +75,8 @@ def backups_table(
     Args:
         batches: Rows in `records.BATCH_SCHEMA`.
         project_id: The project that was listed.
-        known_types: dlt's data types of columns that earlier loads made, by column.
+        types: dlt's data types by column: at first those that earlier loads made. New columns are
+            added in place; one dictionary serves all tables of a run, or their types would clash.
         normalize: The naming convention's function from a field's name to a column's.
     """
     tables = [b if isinstance(b, pa.Table) else pa.Table.from_batches([b]) for b in batches]
@@ -88,14 +89,52 @@ def backups_table(
         ("project_id", pa.repeat(project_id, len(table)), False),
         ("started_at", _to_utc(start), False),
         ("ended_at", _to_utc(ended), True),
+        ("deleted_at", pa.nulls(len(table), UTC_TIME), True),
     ):
         arrow_type = pa.string() if name == "project_id" else UTC_TIME
         table = table.append_column(pa.field(name, arrow_type, nullable=nullable), values)
     table = _not_null(table, "graph_id")
     if extra.null_count < len(extra):
-        for field, values in spread(extra.to_pylist(), known_types, normalize).items():
+        for field, values in spread(extra.to_pylist(), types, normalize).items():
             table = table.append_column(field, values)
     return table
+
+
+def with_marks(table: pa.Table, marks: Mapping[str, datetime]) -> pa.Table:
+    """A table of backups with `deleted_at` of some ids set."""
+    place = table.schema.get_field_index("deleted_at")
+    times = pa.array([marks.get(one) for one in table.column("id").to_pylist()], UTC_TIME)
+    return table.set_column(place, table.schema.field(place), times)
+
+
+def marked_rows(
+    rows: pa.Table, deleted_at: Sequence[datetime], column_types: Mapping[str, str]
+) -> pa.Table:
+    """Whole rows of `ges.backups`, as the warehouse holds them, with their marks set.
+
+    Args:
+        rows: All columns, in the types that the warehouse gives.
+        deleted_at: For each row the time of the listing that first missed it.
+        column_types: dlt's data types, by column.
+    """
+    arrays, fields = [], []
+    for name in rows.column_names:
+        if name.startswith("_dlt"):
+            continue
+        hint = BACKUP_COLUMNS.get(name, {})
+        kind = str(hint.get("data_type") or column_types.get(name, ""))
+        column = rows.column(name)
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = pa.chunked_array(
+                [chunk.storage for chunk in column.chunks], column.type.storage_type
+            )
+        if name == "deleted_at":
+            column = pa.array(deleted_at, UTC_TIME)
+        arrow_type = UTC_TIME if kind == "timestamp" else _ARROW_TYPES.get(kind, column.type)
+        arrays.append(column.cast(arrow_type))
+        nullable = bool(hint.get("nullable", True))
+        fields.append(pa.field(name, arrow_type, nullable, metadata={_DLT_TYPE: kind}))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _to_utc(stamps: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -109,10 +148,15 @@ def _not_null(table: pa.Table, name: str) -> pa.Table:
 
 
 def spread(
-    extra: list[str | None], known_types: dict[str, str], normalize: Callable[[str], str]
+    extra: list[str | None], types: dict[str, str], normalize: Callable[[str], str]
 ) -> dict[pa.Field, pa.Array]:
-    """Columns out of the JSON objects of unknown fields; every value is found again in one of them."""
-    types = dict(known_types)
+    """Columns out of the JSON objects of unknown fields; every value is found again in one of them.
+
+    Args:
+        extra: A JSON object a row, or None.
+        types: See `backups_table`; what is new is added.
+        normalize: From a field's name to a column's.
+    """
     most = MAX_UNKNOWN_COLUMNS + len(RESERVED.intersection(types))
     columns: dict[str, list[Any]] = {}
     owners: dict[str, str] = {}
@@ -130,7 +174,9 @@ def spread(
             kind, converted = _typed(value, types.get(column))
             if types.setdefault(column, kind) != kind:
                 column = f"{column}__v_{kind}"
-                types.setdefault(column, kind)
+            if types.setdefault(column, kind) != kind:
+                others[field] = value
+                continue
             columns.setdefault(column, [None] * len(extra))[row] = converted
         if others:
             types[OTHER_FIELDS] = "json"
@@ -182,6 +228,14 @@ def _typed(value: Any, known: str | None) -> tuple[str, Any]:
             return "text", str(value)
     literal = simplejson.dumps(value)
     number = float(literal)
-    if abs(number) != float("inf") and Decimal(repr(number)) == Decimal(literal):
-        return "double", number
-    return "text", literal
+    return ("double", number) if _is_exact(number, literal) else ("text", literal)
+
+
+def _is_exact(number: float, literal: str) -> bool:
+    """Whether a double holds all that a number in JSON says."""
+    if abs(number) == float("inf"):
+        return False
+    try:
+        return Decimal(repr(number)) == Decimal(literal)
+    except InvalidOperation:  # an exponent that is longer than any decimal's
+        return False

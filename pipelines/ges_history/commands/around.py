@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ges_history.commands import options
 
+if TYPE_CHECKING:
+    from ges_history.watching.after import Wishes
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-WISHES = ("check", "metrics", "page", "policy", "ping", "ping_partial", "notify")
 
 
 class SecretUrl(click.ParamType[str]):
@@ -29,7 +31,7 @@ class SecretUrl(click.ParamType[str]):
 
 
 def watching(command: Command) -> Command:
-    """Add the options `WISHES`, in the order in which the help shows them."""
+    """Add the options that `wishes` takes, in the order in which the help shows them."""
     for option in reversed(
         (
             click.option(
@@ -38,14 +40,12 @@ def watching(command: Command) -> Command:
             click.option(
                 "--metrics",
                 type=click.Path(dir_okay=False, path_type=Path),
-                envvar="GES_BACKUPS_METRICS",
                 metavar="FILE",
                 help="Then write the metrics for Prometheus there.",
             ),
             click.option(
                 "--page",
                 type=click.Path(dir_okay=False, path_type=Path),
-                envvar="GES_BACKUPS_PAGE",
                 metavar="FILE",
                 help="Then write the HTML page there.",
             ),
@@ -53,7 +53,6 @@ def watching(command: Command) -> Command:
             click.option(
                 "--ping",
                 type=SecretUrl(),
-                envvar="GES_BACKUPS_PING",
                 metavar="URL",
                 help="Tell a dead man's switch (Healthchecks) of the start, success or failure."
                 " Whoever has the URL can silence the alarm: set GES_BACKUPS_PING instead.",
@@ -63,13 +62,11 @@ def watching(command: Command) -> Command:
                 type=click.Choice(["failure", "success"]),
                 default="failure",
                 show_default=True,
-                envvar="GES_BACKUPS_PING_PARTIAL",
                 help="What a partial load (exit code 3) is told as.",
             ),
             click.option(
                 "--notify",
                 type=SecretUrl(),
-                envvar="GES_BACKUPS_NOTIFY",
                 metavar="URL",
                 help="Post the outcome and the violations as JSON to a webhook.",
             ),
@@ -77,3 +74,10 @@ def watching(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def wishes(database: Path, *, ping_partial: str, **around: Any) -> "Wishes":
+    """What the options ask for."""
+    from ges_history.watching.after import Wishes  # noqa: PLC0415
+
+    return Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around)

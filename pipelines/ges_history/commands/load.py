@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import options
-from ges_history.commands.around import watching
+from ges_history.commands.around import watching, wishes
+from ges_history.commands.lines import stamped
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
-    from ges_history.watching.after import Wishes
 
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
@@ -31,6 +31,7 @@ asked for after the load (--check, --metrics, --page) could not be done.
 )
 @click.option("--until", type=options.Instant(), help="Only backups that started before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Say only what is not as it should be.")
 @click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
 @click.option(
     "--wait",
@@ -47,6 +48,7 @@ def load(
     since: datetime | None,
     until: datetime | None,
     as_json: bool,
+    quiet: bool,
     destination: str,
     wait: float,
     **around: Any,
@@ -57,10 +59,14 @@ def load(
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
     from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
-    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
     from ges_history.watching.after import Watched  # noqa: PLC0415
 
-    with Watched(_wishes(database, **around), _say) as watched:
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(stamped(line, sys.stderr), err=True)
+
+    with Watched(wishes(database, **around), say) as watched:
         outcome = run(
             database,
             full=full,
@@ -68,41 +74,20 @@ def load(
             until=until,
             destination=destination,
             wait=wait,
-            say=_say,
-            progress=collector(),
+            say=say,
+            progress=None if quiet else collector(),
         )
         where = database if destination == "duckdb" else f"the destination {destination}"
         lines = summary(outcome, where)
         followed = watched.loaded(
-            DuckDbFile(database), outcome.to_json(), outcome.exit_code, "\n".join(lines), wait=wait
+            warehouse_for(database, destination), outcome, "\n".join(lines), wait
         )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
-        click.echo("\n".join([*lines, *followed.lines]))
+        for line in [*(problem_lines(outcome) if quiet else lines), *followed.lines(quiet)]:
+            click.echo(stamped(line, sys.stdout))
     sys.exit(3 if followed.failed else outcome.exit_code)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _wishes(database: Path, *, page: Path | None, ping_partial: str, **around: Any) -> "Wishes":
-    """What the options `around.WISHES` ask for."""
-    from ges_history.watching.after import Wishes  # noqa: PLC0415
-
-    def write_page() -> None:
-        from ges_history.reports.page import write_page  # noqa: PLC0415 - the page needs altair
-
-        if page is not None:
-            write_page(database, page)
-
-    return Wishes(
-        beside=database.parent,
-        partial_fails=ping_partial == "failure",
-        page=write_page if page else None,
-        **around,
-    )
 
 
 class _NoPandas(MetaPathFinder):
@@ -152,7 +137,12 @@ def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
         f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
         f"database  {database}",
     ]
-    lines += [_problem_line(problem) for problem in outcome.problems[:20]]
+    return lines + problem_lines(outcome)
+
+
+def problem_lines(outcome: "LoadOutcome") -> list[str]:
+    """A line for each of the first problems of a load."""
+    lines = [_problem_line(problem) for problem in outcome.problems[:20]]
     if len(outcome.problems) > 20:
         lines.append(f"... and {len(outcome.problems) - 20:,} more problems, all in --json")
     return lines

@@ -47,7 +47,6 @@ wait = click.option(
 policy = click.option(
     "--policy",
     type=click.Path(path_type=Path),
-    envvar="GES_BACKUPS_POLICY",
     metavar="FILE",
     help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
     " a default policy.",

@@ -119,7 +119,9 @@ def _show(table: "pa.Table", limit: int) -> None:
     """Print a table; say so where rows were left out."""
     from ges_history.reports.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
 
-    console_for(sys.stdout).print(report_table(without_needless_ids(table.slice(0, limit))))
+    console = console_for(sys.stdout)
+    shown = without_needless_ids(table.slice(0, limit))
+    console.print(report_table(shown, console.width))
     if table.num_rows > limit:
         click.echo(f"These are {limit} rows; --limit or --format csv gives more.", err=True)
 
@@ -137,18 +139,20 @@ def _as_text(table: "pa.Table") -> bytes:
 def _show_fleet(database: Path) -> None:
     from ges_history.reports.overview import read_fleet  # noqa: PLC0415
     from ges_history.reports.screen import console_for, fleet_screen  # noqa: PLC0415
-    from ges_history.warehouses.opening import connect  # noqa: PLC0415
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
 
-    with connect(database) as history:
-        fleet = read_fleet(history)
-    console_for(sys.stdout).print(fleet_screen(fleet))
+    with warehouse_for(database).reading() as read:
+        fleet = read_fleet(read)
+    console = console_for(sys.stdout)
+    console.print(fleet_screen(fleet, console.width))
 
 
 def _write_page(database: Path, path: Path) -> None:
-    from ges_history.reports.page import write_page  # noqa: PLC0415 - the page needs altair
+    from ges_history.reports.page import write_page  # noqa: PLC0415
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
 
     _refuse_the_database(path, database)
-    write_page(database, path)
+    write_page(warehouse_for(database), path)
 
 
 def _write(content: bytes, output: Path | None, database: Path) -> None:

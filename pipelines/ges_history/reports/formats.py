@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ges_history.reports.cells import cell, heading
+from ges_history.reports.cells import readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,11 +45,12 @@ def as_json(table: "pa.Table") -> bytes:
 
 
 def as_markdown(table: "pa.Table") -> bytes:
-    """A table in GitHub's Markdown, with readable numbers and units in the headings."""
+    """A table in GitHub's Markdown, as people read it on the screen."""
+    columns = readable(table)
     lines = [
-        _row(heading(name) for name in table.column_names),
-        _row("---" for _ in table.column_names),
-        *(_row(cell(value) for value in row.values()) for row in table.to_pylist()),
+        _row(column.heading for column in columns),
+        _row("---" for _ in columns),
+        *(_row(row) for row in zip(*(column.cells for column in columns), strict=True)),
     ]
     return ("\n".join(lines) + "\n").encode()
 

@@ -3,20 +3,24 @@
 The load is done by then: whatever fails here is told and does not undo it.
 """
 
-from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ges_history.errors import HistoryError
 from ges_history.warehouses.seam import Read, Say, quiet
-from ges_history.watching.findings import Check, check
+from ges_history.watching.facts import Project
+from ges_history.watching.findings import Check, check, recovery_targets
 from ges_history.watching.gauges import LastLoad, as_text, write_text
 from ges_history.watching.notify import Ping, notify
 from ges_history.watching.policy import find_policy
 from ges_history.watching.tell import STATES, as_lines
+
+if TYPE_CHECKING:
+    from ges_history.loading.outcome import LoadOutcome
+    from ges_history.reports.page.contents import Contents
 
 
 class Readable(Protocol):
@@ -33,7 +37,7 @@ class Wishes:
     Attributes:
         check: Whether to hold the policy against the history and tell what is violated.
         metrics: File for the metrics.
-        page: Writes the page.
+        page: File for the page, whose calendar then goes by the policy.
         policy: File of the policy; default: `ges_policy.toml` in the folder `beside`, if any.
         ping: URL of a dead man's switch.
         partial_fails: Whether a partial load is told to it as a failure.
@@ -42,7 +46,7 @@ class Wishes:
 
     check: bool = False
     metrics: Path | None = None
-    page: Callable[[], None] | None = None
+    page: Path | None = None
     policy: Path | None = None
     beside: Path | None = None
     ping: str | None = None
@@ -50,9 +54,9 @@ class Wishes:
     notify: str | None = None
 
     @property
-    def judges(self) -> bool:
-        """Whether anything is wanted that needs the policy held against the history."""
-        return bool(self.check or self.metrics or self.notify)
+    def reads(self) -> bool:
+        """Whether anything is wanted that has to read the history."""
+        return bool(self.check or self.metrics or self.page or self.notify)
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,18 @@ class Followed:
     """What came of the wishes.
 
     Attributes:
-        lines: What is violated, for people, where a check was wanted.
-        check: The policy held against the history, where that was needed and possible.
+        check: The policy held against the history, where people asked for it.
         failed: What was wanted and could not be done.
     """
 
-    lines: tuple[str, ...] = ()
     check: Check | None = None
     failed: tuple[str, ...] = ()
+
+    def lines(self, quiet: bool = False) -> list[str]:
+        """What is violated, for people; quiet: nothing where nothing is."""
+        if self.check is None or (quiet and not self.check.exit_code):
+            return []
+        return as_lines(self.check)
 
 
 class Watched:
@@ -75,7 +83,7 @@ class Watched:
 
     >>> with Watched(wishes, say) as watched:
     ...     outcome = load(...)
-    ...     followed = watched.loaded(warehouse, outcome.to_json(), outcome.exit_code, "summary")
+    ...     followed = watched.loaded(warehouse, outcome, "graphs 12 listed")
     """
 
     def __init__(self, wishes: Wishes, say: Say = quiet) -> None:
@@ -101,49 +109,68 @@ class Watched:
             )
 
     def loaded(
-        self,
-        warehouse: Readable,
-        outcome: dict[str, Any],
-        exit_code: int,
-        summary: str = "",
-        loads: Mapping[str, LastLoad] | None = None,
-        wait: float = 60.0,
+        self, warehouse: Readable, outcome: "LoadOutcome", summary: str = "", wait: float = 60.0
     ) -> Followed:
         """Do what is wanted after a load.
 
         Args:
             warehouse: Where the history is.
-            outcome: Of the load, as JSON.
-            exit_code: Of the load.
+            outcome: Of the load.
             summary: Of the load, for people.
-            loads: {project_id: what the load knows of itself}.
             wait: Seconds to wait for another load that holds the warehouse.
         """
-        self._ping.code, self._ping.body = exit_code, summary
+        self._ping.code, self._ping.body = outcome.exit_code, summary
         found, failed = None, list[str]()
         try:
-            found = self._follow(warehouse, loads or {}, wait)
+            found = self._follow(warehouse, outcome, wait)
         except HistoryError as error:
             failed.append(str(error))
             self._say(f"The history is loaded; what should follow is not done: {error}")
         if self._wishes.notify:
-            notify(self._wishes.notify, _content(outcome, exit_code, found, failed), self._say)
-        lines = as_lines(found) if found and self._wishes.check else []
-        return Followed(tuple(lines), found, tuple(failed))
+            content = _content(outcome.to_json(), outcome.exit_code, found, failed)
+            notify(self._wishes.notify, content, self._say)
+        return Followed(found if self._wishes.check else None, tuple(failed))
 
-    def _follow(
-        self, warehouse: Readable, loads: Mapping[str, LastLoad], wait: float
-    ) -> Check | None:
-        found = None
-        if self._wishes.judges:
-            policy = find_policy(self._wishes.policy, self._wishes.beside)
-            with warehouse.reading(wait, self._say) as read:
-                found = check(read, policy)
-        if found and self._wishes.metrics:
-            write_text(self._wishes.metrics, as_text(found, loads))
-        if self._wishes.page:
-            self._wishes.page()
+    def _follow(self, warehouse: Readable, outcome: "LoadOutcome", wait: float) -> Check | None:
+        if not self._wishes.reads:
+            return None
+        page = None
+        policy = find_policy(self._wishes.policy, self._wishes.beside)
+        with warehouse.reading(wait, self._say) as read:
+            found = check(read, policy)
+            if self._wishes.page:
+                page = _page(read, found)
+        if self._wishes.metrics:
+            write_text(self._wishes.metrics, as_text(found, _last_loads(outcome, found)))
+        if self._wishes.page and page:
+            self._write_page(self._wishes.page, page)
         return found
+
+    def _write_page(self, path: Path, page: "Contents") -> None:
+        from ges_history.reports.page.document import render  # noqa: PLC0415
+        from ges_history.reports.page.output import write_privately  # noqa: PLC0415
+
+        write_privately(path, render(page))
+
+
+def _page(read: Read, found: Check) -> "Contents":
+    """What the page shows, its calendar by the policy's targets."""
+    from ges_history.reports.page.contents import read_contents  # noqa: PLC0415
+    from ges_history.reports.page.extra import require_extra  # noqa: PLC0415
+
+    require_extra()
+    return read_contents(read, targets=recovery_targets(found.facts, found.policy))
+
+
+def _last_loads(outcome: "LoadOutcome", found: Check) -> dict[str, LastLoad]:
+    """What the load knows of itself, by project."""
+    load = LastLoad(outcome.seconds, outcome.requests, outcome.exit_code)
+    newest = max(found.facts.projects, key=_loaded_at, default=None)
+    return {newest.project_id: load} if newest else {}
+
+
+def _loaded_at(project: Project) -> float:
+    return project.loaded_at.timestamp() if project.loaded_at else 0.0
 
 
 def _content(

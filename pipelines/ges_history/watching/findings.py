@@ -206,3 +206,12 @@ def violations_by_graph(findings: Iterable[Finding]) -> Counter[tuple[str, str, 
         for finding in findings
         if finding.verdict == "violated"
     )
+
+
+def recovery_targets(facts: Facts, policy: Policy) -> dict[tuple[str, str], float]:
+    """{(project_id, graph_id): hours} of the graphs that a rule `rpo_hours` names, for the page."""
+    rulings = {
+        (graph.project_id, graph.graph_id): policy.ruling("rpo_hours", graph).rule
+        for graph in facts.graphs
+    }
+    return {graph: rule.target for graph, rule in rulings.items() if rule}

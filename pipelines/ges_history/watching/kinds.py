@@ -231,7 +231,7 @@ KINDS = {
         Kind("min_backups", "backups", _min_backups, high=1e6, is_whole=True, at_least=True),
         Kind("max_age_days", "days", _max_age, high=36_500),
         Kind("max_duration_hours", "h", _max_duration),
-        Kind("min_success_rate", "of 1", _success_rate, high=1, at_least=True),
+        Kind("min_success_rate", "share", _success_rate, high=1, at_least=True),
         Kind("max_size_change_pct", "%", _size_change, high=1e6),
         Kind("must_be_encrypted", "", _encrypted, high=None),
         Kind("stale_hours", "h", _stale),

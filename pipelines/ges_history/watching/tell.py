@@ -1,10 +1,11 @@
 """A check told to people, to Nagios, and as rows for programs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ges_history.reports.cells import cell, harmless
+from ges_history.reports import words
+from ges_history.reports.words import harmless
 from ges_history.watching.evidence import COLUMNS as SPAN_COLUMNS
 from ges_history.watching.evidence import Span
 from ges_history.watching.facts import Graph
@@ -87,10 +88,10 @@ def spans_lines(spans: Sequence[Span]) -> list[str]:
     for span in spans:
         began = f"{span.began_at:%Y-%m-%d %H:%M}" if span.began_at else "always"
         ended = f"{span.ended_at:%Y-%m-%d %H:%M}" if span.ended_at else "now"
-        length = "" if span.length_hours is None else f", {cell(span.length_hours)} h"
+        length = "" if span.length_hours is None else f", {words.hours(span.length_hours)}"
         lines.append(
             f"{span.severity.upper():8}  {harmless(span.graph_name)}  {span.rule}"
-            f" {cell(span.target_hours)} h: from {began} to {ended} UTC{length}; {span.reason}"
+            f" {words.hours(span.target_hours)}: from {began} to {ended} UTC{length}; {span.reason}"
         )
     return [*lines, f"{len(spans):,} violations"]
 
@@ -152,22 +153,28 @@ def _lines(findings: Sequence[Finding]) -> list[str]:
 
 def _line(finding: Finding, subject: str) -> str:
     where = subject or (f"project {finding.project_id}" if finding.project_id else "policy")
-    words = "; ".join(filter(None, (_compared(finding), harmless(finding.reason))))
-    return f"{_TAGS[finding.rank]:8}  {where}  {finding.rule}: {words}"
+    text = "; ".join(filter(None, (_compared(finding), harmless(finding.reason))))
+    return f"{_TAGS[finding.rank]:8}  {where}  {finding.rule}: {text}"
 
 
 def _compared(finding: Finding) -> str:
-    """`31.2 h, at most 26 h`; nothing where the reason says all."""
+    """`2 days 12 h, at most 26 h`; nothing where the reason says all."""
     kind = KINDS[finding.rule]
-    if finding.target is None or finding.verdict == "excluded" or not kind.unit:
+    if finding.target is None or finding.verdict == "excluded" or kind.unit not in _SHOWN:
         return ""
-    bound = "at least" if kind.at_least else "at most"
-    target = f"{bound} {_figure(finding.target)} {kind.unit}"
-    return target if finding.actual is None else f"{_figure(finding.actual)}, {target}"
+    shown = _SHOWN[kind.unit]
+    target = f"at {'least' if kind.at_least else 'most'} {shown(finding.target)}"
+    return target if finding.actual is None else f"{shown(finding.actual)}, {target}"
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else cell(value)
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "h": words.hours,
+    "days": lambda days: words.hours(24 * days),
+    "share": words.percent,
+    "%": lambda percent: f"{words.number(percent, 1)} %",
+    "backups": words.number,
+}
+"""How figures of each unit read; those of others are in the reason."""
 
 
 def _figures(check: Check) -> Iterator[str]:

@@ -147,8 +147,8 @@ lines AS (
 projected AS (
     SELECT project_id, graph_id, points, slope,
         y_mean + (30 - x_mean) * slope AS in_30d, y_mean + (90 - x_mean) * slope AS in_90d,
-        1.96 * s * SQRT(1 + 1.0 / points + (30 - x_mean) * (30 - x_mean) / sxx) AS error_30d,
-        1.96 * s * SQRT(1 + 1.0 / points + (90 - x_mean) * (90 - x_mean) / sxx) AS error_90d,
+        1.96 * s * SQRT(1 + 1.0 / points + (30 - x_mean) * (30 - x_mean) / NULLIF(sxx, 0)) AS error_30d,
+        1.96 * s * SQRT(1 + 1.0 / points + (90 - x_mean) * (90 - x_mean) / NULLIF(sxx, 0)) AS error_90d,
         graph_name, project_name, first_day, last_day, last_size_mb, r2, level_since,
         level_before_mb, level_mb, level_backups
     FROM lines

@@ -3,7 +3,8 @@
 -- Units: MB, MB a day, hours; success_rate_30d from 0 to 1, null where nothing ended.
 -- overdue, never_succeeded, stuck and new_levels count graphs at the source, running all backups in
 -- progress, anomalies_7d backups started in the last 7 days. attention counts the graphs at the
--- source that are overdue, never had a success, have a stuck backup or a listing that failed.
+-- source that are overdue, never had a success, have a stuck backup, a listing that failed or a size
+-- that dropped to a new level.
 -- stored_mb is of all backups at the source. added_30d_mb and removed_30d_mb are of the successes
 -- that started or were deleted on the 30 UTC days that end with that of the last load;
 -- growth_mb_per_day is their difference by 30, and the projections are stored_mb with 30 and 90
@@ -68,7 +69,8 @@ findings AS (
     FROM reports.anomalies
     WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '7' DAY
     UNION ALL
-    SELECT g.project_id, g.graph_id, 0, 0, 0, 0, 0, 0, 0, 1
+    SELECT g.project_id, g.graph_id,
+        CASE WHEN g.level_mb < g.level_before_mb THEN 1 ELSE 0 END, 0, 0, 0, 0, 0, 0, 1
     FROM reports.growth AS g
     JOIN reports.graph_names AS n ON g.project_id = n.project_id AND g.graph_id = n.graph_id
     WHERE g.is_new_level AND n.graph_deleted_at IS NULL
