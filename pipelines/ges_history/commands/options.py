@@ -65,3 +65,12 @@ class Instant(_ParamType):
             return parse_instant(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+policy = click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
+    " a default policy.",
+)
