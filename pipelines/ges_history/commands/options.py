@@ -47,12 +47,13 @@ wait = click.option(
 
 
 if TYPE_CHECKING:
-    _ParamType = click.ParamType[datetime]
+    InstantType = click.ParamType[datetime]
+    TextType = click.ParamType[str]
 else:
-    _ParamType = click.ParamType  # click 8.1 has none with a parameter
+    InstantType = TextType = click.ParamType  # click 8.1 has none with a parameter
 
 
-class Instant(_ParamType):
+class Instant(InstantType):
     """A date or an instant in ISO 8601, UTC where it has no zone, or a word like `7d`."""
 
     name = "instant"
