@@ -210,7 +210,7 @@ def test_a_run_is_launched_and_its_page_shows_the_checks(
             page = seen.page
             page.get_by_text("all_listed").first.wait_for(timeout=60_000)
             page.get_by_role("button", name="Skip").click()  # a newsletter's dialog
-            page.get_by_text("overdue", exact=True).click()
+            page.get_by_text("overdue", exact=True).first.click()
             page.get_by_text("findings", exact=True).first.wait_for(timeout=30_000)
             assert page.get_by_text("Failed", exact=True).count() >= 1
             picture = tmp_path / "dagster.png"
