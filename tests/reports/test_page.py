@@ -159,8 +159,10 @@ def test_page_without_its_packages_says_how_to_install_them(
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"ges-backups: The page needs {named}, which this Python has not:"
-        f" pip install {named.replace(' and', '')}"
+        (
+            f"ges-backups: The page needs {named}, which this Python has not:"
+            f" pip install {named.replace(' and', '')}"
+        )
     ]
     assert not (tmp_path / "page.html").exists()
 
@@ -296,7 +298,10 @@ def test_a_lasting_drop_leaves_the_list_when_it_is_the_new_normal(tmp_path: Path
 
 
 def test_no_forecast_where_there_is_none(tmp_path: Path) -> None:
-    gone = f"INSERT INTO ges.graphs (id, project_id, name, deleted_at) VALUES ('gone', '{PROJECT}', 'gone', now())"
+    gone = (
+        "INSERT INTO ges.graphs (id, project_id, name, deleted_at)"
+        f" VALUES ('gone', '{PROJECT}', 'gone', now())"
+    )
     backups = [*daily("two", [10, 20]), *daily("gone", [10, 20, 30, 40])]
     found = read(written(tmp_path / "h.duckdb", backups, gone))
     graphs = arrange(found)

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -289,7 +288,7 @@ def test_an_empty_project_is_a_screen_too(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def two_projects(tmp_path: Path) -> Iterator[Path]:
+def two_projects(tmp_path: Path) -> Path:
     path = write_database(tmp_path / "two.duckdb", graphs=4, backups=200, edge_cases=False)
     with duckdb.connect(str(path)) as connection:
         (catalog,) = connection.execute("SELECT current_database()").fetchone() or ("",)
@@ -303,7 +302,7 @@ def two_projects(tmp_path: Path) -> Iterator[Path]:
                 " VALUES (?, ?, ?, now(), now())",
                 [id_, name, region],
             )
-    yield path
+    return path
 
 
 def test_the_screen_names_projects_and_sums_one_or_all(two_projects: Path) -> None:
