@@ -36,11 +36,13 @@ class PageSize:
     ) -> None:
         self._is_fixed = rows is not None
         self._rows = rows or SIZES[0]
+        self._most: int | None = None
         self._taken = 0
         self._learned_at = now
         self._lock = threading.Lock()
         if learned and not self._is_fixed and 0 <= now - learned["learned_at"] < retry_seconds:
             self._rows, self._learned_at = int(learned["rows"]), float(learned["learned_at"])
+            self._most = learned.get("most")
 
     @classmethod
     def of(cls, size: "int | PageSize") -> "PageSize":
@@ -51,6 +53,16 @@ class PageSize:
     def rows(self) -> int:
         """Rows to ask for now."""
         return self._rows
+
+    @property
+    def width(self) -> int:
+        """Rows that a full page is seen to have; a server may answer fewer than asked for."""
+        return min(self._rows, self._most or self._rows)
+
+    def answered(self, asked: int, rows: int) -> None:
+        """A page that is not the last of its list held so many rows."""
+        if rows < min(asked, self._rows):
+            self._most = rows
 
     def ask(self, limit: int, fetch: Callable[[int], T]) -> T:
         """What `fetch` brings for so many rows, or for the most below that the server takes.
@@ -84,6 +96,6 @@ class PageSize:
 
     def to_state(self) -> dict[str, Any] | None:
         """What a later run may begin with, as plain JSON; None where there is nothing to remember."""
-        if self._is_fixed or self._rows == SIZES[0]:
+        if self._is_fixed or self.width == SIZES[0]:
             return None
-        return {"rows": self._rows, "learned_at": self._learned_at}
+        return {"rows": self._rows, "most": self._most, "learned_at": self._learned_at}
