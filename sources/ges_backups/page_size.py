@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ges_backups.errors import RequestRefused
+from .errors import RequestRefused
 
 T = TypeVar("T")
 

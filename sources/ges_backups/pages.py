@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from ges_backups.errors import TransientError
-from ges_backups.keys import row_keys
-from ges_backups.listing import Page
-from ges_backups.records import Backup, Rows, checked_rows, fast_rows, load_exact
+from .errors import TransientError
+from .keys import row_keys
+from .listing import Page
+from .records import Backup, Rows, checked_rows, fast_rows, load_exact
 
 #: More than any list holds: such a number is no count, and no warehouse could keep it.
 MAX_COUNT = 10**12

@@ -11,16 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-import pandas  # noqa: F401 - else pyarrow imports it in one of the threads, and others see half of it
+import pyarrow as pa
 
-from ges_backups.client import Cancelled, GesClient
-from ges_backups.errors import CredentialsError, SourceDown, TransientError
-from ges_backups.graph import GraphListing, GraphReader, ListingOptions, unforeseen
-from ges_backups.keys import Key, own_key
-from ges_backups.listing import Cursor, Page, read_complete
-from ges_backups.page_size import PageSize
-from ges_backups.pages import parse_graphs
-from ges_backups.records import Rejected, Rows, reject
+from .client import Cancelled, GesClient
+from .errors import CredentialsError, SourceDown, TransientError
+from .graph import GraphListing, GraphReader, ListingOptions, unforeseen
+from .keys import Key, own_key
+from .listing import Cursor, Page, read_complete
+from .page_size import PageSize
+from .pages import parse_graphs
+from .records import Rejected, Rows, reject
 
 LONGEST_END_SECONDS = 30.0
 
@@ -96,10 +96,11 @@ class GraphPool:
         self._busy = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        pa.scalar(0)  # pyarrow imports pandas now, if ever: threads would see half of it
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
 
     def iter_listings(
-        self, graph_ids: Sequence[str], cursors: Mapping[str, Any]
+        self, graph_ids: Sequence[str], cursors: Mapping[str, Cursor]
     ) -> Iterator[GraphListing]:
         """Yield each graph's listing when it is done, in any order.
 
@@ -142,7 +143,7 @@ class GraphPool:
     def _work(
         self,
         waiting: Iterator[str],
-        cursors: Mapping[str, Any],
+        cursors: Mapping[str, Cursor],
         done: "queue.Queue[GraphListing | BaseException]",
     ) -> None:
         while not self._stopped.is_set():
@@ -178,7 +179,7 @@ class GraphPool:
                 self._client,
                 self._project_id,
                 graph_id,
-                Cursor.from_state(cursors.get(graph_id)),
+                cursors.get(graph_id),
                 self._options,
                 self._side_by_side,
             )

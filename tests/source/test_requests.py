@@ -51,7 +51,7 @@ class Reader:
         assert listing.error is None, str(listing.error)
         self.listings[listing.graph_id] = listing
         if listing.cursor is not None:
-            self.cursors[listing.graph_id] = listing.cursor.to_state()
+            self.cursors[listing.graph_id] = listing.cursor
         if listing.unchanged:
             return
         known = self.ids.setdefault(listing.graph_id, set())

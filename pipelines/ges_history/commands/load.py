@@ -5,18 +5,21 @@ import sys
 from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ges_history.commands import options
+from ges_history.commands.around import watching, wishes
+from ges_history.commands.lines import stamped
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
 
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
-3 partial: loaded, but some graphs could not be listed or some records were rejected.
+3 partial: loaded, but some graphs could not be listed, some records were rejected, or what was
+asked for after the load (--check, --metrics, --page) could not be done.
 130 and 143: stopped by Ctrl-C or SIGTERM."""
 
 
@@ -28,7 +31,20 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
 )
 @click.option("--until", type=options.Instant(), help="Only backups that started before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
-@click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
+@click.option("--quiet", is_flag=True, help="Say only what is not as it should be.")
+@options.destination
+@click.option(
+    "--project",
+    multiple=True,
+    metavar="NAME",
+    help="Only this project of those that the settings list, by name or id; repeatable.",
+)
+@click.option(
+    "--publish",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Then write a snapshot there, a DuckDB file for readers, where anything has changed.",
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -37,38 +53,60 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
     metavar="SECONDS",
     help="How long to wait for another load, or for a process that holds the database.",
 )
+@watching
 def load(
     database: Path,
     full: bool,
     since: datetime | None,
     until: datetime | None,
     as_json: bool,
+    quiet: bool,
     destination: str,
+    project: tuple[str, ...],
+    publish: Path | None,
     wait: float,
+    **around: Any,
 ) -> None:
     """Load what is new since the last load; settings come from dlt's configuration."""
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
-    from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.loading.projects import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
+    from ges_history.watching.after import Watched  # noqa: PLC0415
 
-    outcome = run(
-        database,
-        full=full,
-        since=since,
-        until=until,
-        destination=destination,
-        wait=wait,
-        say=lambda line: click.echo(line, err=True),
-        progress=collector(),
-    )
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(stamped(line, sys.stderr), err=True)
+
+    with Watched(wishes(database, **around), say) as watched:
+        outcome = run(
+            database,
+            full=full,
+            since=since,
+            until=until,
+            destination=destination,
+            project=project,
+            wait=wait,
+            say=say,
+            progress=None if quiet else collector(),
+        )
+        where = database if destination == "duckdb" else f"the destination {destination}"
+        lines = summary(outcome, where)
+        if publish and outcome.exit_code != 1:
+            from ges_history.warehouses.snapshot import publish as write  # noqa: PLC0415
+
+            write(warehouse_for(database, destination), publish, wait, say)
+        followed = watched.loaded(
+            warehouse_for(database, destination), outcome, "\n".join(lines), wait
+        )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
-        where = database if destination == "duckdb" else f"the destination {destination}"
-        click.echo("\n".join(summary(outcome, where)))
-    sys.exit(outcome.exit_code)
+        for line in [*(problem_lines(outcome) if quiet else lines), *followed.lines(quiet)]:
+            click.echo(stamped(line, sys.stdout))
+    sys.exit(3 if followed.failed else outcome.exit_code)
 
 
 class _NoPandas(MetaPathFinder):
@@ -113,12 +151,26 @@ def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
         parts = ["nothing new, nothing changed"]
     known = f"{backups['running']:,} running, {backups['total']:,} in the history"
     lines = [
+        *(_project_line(name, one) for name, one in outcome.projects.items()),
         f"graphs    {graphs['listed']:,} listed{failed}",
         f"backups   {', '.join(parts)}; {known}",
         f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
         f"database  {database}",
     ]
-    lines += [_problem_line(problem) for problem in outcome.problems[:20]]
+    return lines + problem_lines(outcome)
+
+
+def _project_line(name: str, outcome: "LoadOutcome") -> str:
+    backups = outcome.backups
+    counts = (
+        f"{outcome.graphs['listed']:,} graphs, {backups['new']:,} new, {backups['total']:,} kept"
+    )
+    return f"project   {name}: {outcome.outcome}; {counts}"
+
+
+def problem_lines(outcome: "LoadOutcome") -> list[str]:
+    """A line for each of the first problems of a load."""
+    lines = [_problem_line(problem) for problem in outcome.problems[:20]]
     if len(outcome.problems) > 20:
         lines.append(f"... and {len(outcome.problems) - 20:,} more problems, all in --json")
     return lines
@@ -127,5 +179,7 @@ def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
 def _problem_line(problem: dict[str, str | None]) -> str:
     subject = f"backup {problem['backup_id']} " if problem.get("backup_id") else ""
     where = f"graph {problem['graph_id']}" if problem["graph_id"] else "the list of graphs"
+    if problem.get("project"):
+        where = f"{problem['project']}, {where}"
     text = f"problem   {where}: {subject}{problem['outcome']}: {problem['error_msg']}"
     return "".join(c if c.isprintable() else " " for c in text)[:400]

@@ -8,6 +8,7 @@ dataset `ges` holds the tables of `ges_backups.schema`, and the schema `reports`
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ges_history.errors import HistoryError
@@ -15,6 +16,8 @@ from ges_history.errors import HistoryError
 if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
+
+    from ges_backups.known import Ask
 
 DATASET = "ges"
 REPORTS = "reports"
@@ -30,16 +33,30 @@ def quiet(_: str) -> None:
     """Says nothing."""
 
 
+def pipeline_name(project: str) -> str:
+    """The name of a project's dlt pipeline, and of its folder."""
+    return f"ges_backups_{project}"
+
+
 class Warehouse(Protocol):
     """Where a history lives; see the module's docstring for its SQL.
 
     Attributes:
         name: For people; never holds a secret.
         dialect: Of its own SQL, by sqlglot's name.
+        folder: Where dlt keeps the packages of its pipelines on this machine.
     """
 
     name: str
     dialect: str
+
+    @property
+    def folder(self) -> Path:
+        """See above."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its driver raises."""
 
     def lock(
         self, project: str, wait: float = 60.0, say: Say = quiet
@@ -61,6 +78,12 @@ class Warehouse(Protocol):
 
     def writing(self, wait: float = 60.0, say: Say = quiet) -> AbstractContextManager[None]:
         """Hold what dlt writes to for as long as a package is loaded; waited for like `lock`."""
+
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> AbstractContextManager["Ask"]:
+        """What the source asks: over the tables as they are, named ``{backups}``; see `known.Ask`.
+
+        An answer is None where a table is not there yet. Waits like `lock`; held as short as it goes.
+        """
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new; no package is made for them.
