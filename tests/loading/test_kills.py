@@ -29,7 +29,7 @@ from ges_history import connect
 from ges_history.causes import is_out_of_memory
 from ges_history.errors import DatabaseError
 from ges_history.loading.packages import HALF_SAVED
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from harness import (
     FIRST_MS,
     NOW,

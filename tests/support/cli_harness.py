@@ -25,7 +25,7 @@ STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["ges_history.loading.run", "ges_history.warehouses.duckdb_destination", "dlt"]
+    ["ges_history.loading.projects", "ges_history.warehouses.duckdb_destination", "dlt"]
 )
 
 
@@ -162,14 +162,14 @@ def load_killed_after(
 
 
 def _load_until(path: Path, settings: dict[str, Any], point: Point) -> None:
-    from ges_history.loading.run import load  # noqa: PLC0415 - in the process that dies
+    from ges_history.loading.projects import load  # noqa: PLC0415 - in the process that dies
 
     interrupt_at(point, kill_myself)
     load(path, **settings)
 
 
 def _load_for(path: Path, settings: dict[str, Any], seconds: float) -> None:
-    from ges_history.loading.run import load  # noqa: PLC0415 - in the process that dies
+    from ges_history.loading.projects import load  # noqa: PLC0415 - in the process that dies
 
     timer = threading.Timer(seconds, kill_myself)
     timer.daemon = True
