@@ -24,7 +24,7 @@ from ges_backups import GesCredentials, ges_backups
 from ges_backups.errors import CredentialsError, SettingsError
 from ges_history.errors import HistoryError
 from ges_history.loading.outcome import LoadOutcome
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from ges_history.reports.views import descriptions
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.seam import DATASET, REPORTS
