@@ -100,7 +100,7 @@ def resolve_project(given: Mapping[str, Any], *, isolated: bool = False) -> Proj
 class _ProjectList(BaseConfiguration):
     """The list of projects, as it is set."""
 
-    projects: Any = None
+    projects: Any | None = None
 
 
 def resolve_projects(
