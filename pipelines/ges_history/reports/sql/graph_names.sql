@@ -3,8 +3,15 @@
 -- The name is that of the project's list of graphs, else that of the newest backup by start
 -- (then id), else the id. graph_deleted_at is set where the graph has left the project's list.
 -- loaded_at is when the project was last listed, whatever came of it. known_until is when the
--- graph was last listed without an error (by the project's listing where it has none of its own),
+-- graph was last listed without an error (its project, where it has no listing of its own),
 -- or the start of its newest backup where that is later and not ahead of the clock.
+-- Columns:
+--   region: Region of the project, or the host of its endpoint.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   loaded_at [UTC]: When the project was last listed, whatever came of it.
+--   first_backup_at [UTC]: Start of the graph's first backup known, of any status.
+--   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
+-- Key: project_id, graph_id
 -- Reads: ges.graphs, ges.listings, ges.projects, ges.backups.
 WITH listed AS (
     SELECT project_id, id AS graph_id, name AS graph_name, deleted_at AS graph_deleted_at
@@ -70,7 +77,7 @@ located AS (
             WHEN k.last_backup_at > CURRENT_TIMESTAMP THEN CURRENT_TIMESTAMP
             ELSE k.last_backup_at
         END AS seen_at,
-        CASE WHEN k.listed_at IS NULL THEN p.last_listed_at ELSE k.read_at END AS read_at
+        CASE WHEN k.listed_at IS NULL THEN t.loaded_at ELSE k.read_at END AS read_at
     FROM known AS k
     LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
     LEFT JOIN newest AS n
