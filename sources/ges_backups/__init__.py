@@ -7,7 +7,7 @@ pipeline = dlt.pipeline("ges_backups", destination="duckdb", dataset_name="ges")
 pipeline.run(ges_backups(project_id=..., endpoint=..., credentials=...))
 """
 
-from ges_backups.credentials import GesCredentials
-from ges_backups.source import ges_backups
+from .credentials import GesCredentials
+from .source import ges_backups
 
 __all__ = ["GesCredentials", "ges_backups"]

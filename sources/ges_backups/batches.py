@@ -1,6 +1,6 @@
-"""One load: the graphs of a project listed, cursors moved, and batches of tables for the resources."""
+"""One load of a project: its graphs listed, what they brought in batches, marks where backups have gone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -8,19 +8,21 @@ from typing import Any, Protocol
 import dlt
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.schema import Schema
 
-from ges_backups.client import GesClient
-from ges_backups.graph import GraphListing, ListingOptions
-from ges_backups.pool import Fleet, fetch_graphs
-from ges_backups.records import Rejected, record_of, reject
-from ges_backups.rows import backups_table
-from ges_backups.schema import (
+from .client import GesClient
+from .graph import GraphListing, ListingOptions
+from .known import Known
+from .pool import Fleet, fetch_graphs
+from .records import Rejected, record_of, reject
+from .rows import backups_table, marked_rows
+from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
+    PROJECT_COLUMNS,
     REJECTED_COLUMNS,
     graph_rows,
-    listed_table,
     plain_table,
 )
 
@@ -28,16 +30,10 @@ BATCH_ROWS = 20_000
 
 
 class Observer(Protocol):
-    """Is told how a load goes, and knows the warehouse that it goes to."""
+    """Is told how a load goes."""
 
     def begin(self, project_id: str, graphs: int, requests: int) -> None:
         """So many graphs will be listed; finding them took so many requests."""
-
-    def knows(self, project_id: str, graph_id: str) -> bool:
-        """Whether the warehouse holds backups of the graph: if not, none can have gone."""
-
-    def has_graph(self, row: Mapping[str, str | None]) -> bool:
-        """Whether the warehouse holds this row of `ges.graphs` as it is."""
 
     def listed(self, listing: GraphListing) -> bool:
         """One graph was listed. True: an unchanged listing is recorded by the observer."""
@@ -46,26 +42,46 @@ class Observer(Protocol):
         """A record was rejected that no earlier load reported."""
 
 
+@dataclass(frozen=True)
+class Project:
+    """What is listed.
+
+    Attributes:
+        id: The project's id.
+        name: For people; None where the id has to do.
+        region: Region, or the host of the endpoint.
+        graph_ids: Graphs to list; None for all that ListGraphs answers.
+    """
+
+    id: str
+    name: str | None = None
+    region: str | None = None
+    graph_ids: Sequence[str] | None = None
+
+
 @dataclass
 class Batch:
-    """What some graphs brought: one table for each resource, None where there is nothing."""
+    """What some graphs brought: one table for each resource, None where there is nothing.
+
+    An empty table stands for a table that the warehouse does not have yet.
+    """
 
     backups: pa.Table | None = None
     graphs: pa.Table | None = None
     listings: pa.Table | None = None
     rejected: pa.Table | None = None
-    listed: pa.Table | None = None
+    projects: pa.Table | None = None
 
 
 @dataclass
 class _Pending:
-    """Listings on their way into a batch."""
+    """Listings on their way into a batch; `complete` holds the ids of lists that are evidence."""
 
     rows: list[pa.Table] = field(default_factory=list)
     listings: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    listed: list[pa.Table] = field(default_factory=list)
     graphs: list[dict[str, Any]] = field(default_factory=list)
+    complete: dict[str, tuple[datetime, pa.Array]] = field(default_factory=dict)
     size: int = 0
 
 
@@ -79,14 +95,22 @@ class SeenIds:
         """For each id whether it came before, in this call or an earlier one; remembers them all."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         block, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-        known = np.zeros(len(block), bool)
-        for other in self._blocks:
-            at = np.minimum(np.searchsorted(other, block), len(other) - 1)
-            known |= other[at] == block
-        again = known[place]
+        again = self._known(block)[place]
         again[np.setdiff1d(np.arange(len(ids)), first, assume_unique=True)] = True
         self._remember(block)
         return [bool(flag) for flag in again]
+
+    def seen(self, ids: Sequence[str]) -> list[bool]:
+        """For each id whether it came in an earlier call of `repeated`."""
+        known = self._known(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        return [bool(flag) for flag in known]
+
+    def _known(self, hashes: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, Any]:
+        known = np.zeros(len(hashes), bool)
+        for block in self._blocks:
+            at = np.minimum(np.searchsorted(block, hashes), len(block) - 1)
+            known |= block[at] == hashes
+        return known
 
     def _remember(self, block: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         """Keep few blocks, each at least twice the next: looking one up stays cheap."""
@@ -96,203 +120,287 @@ class SeenIds:
             self._blocks.append(block)
 
 
-class GraphLoad:
-    """Lists graphs and turns the listings into batches; moves the cursors in dlt's state.
+class ProjectLoad:
+    """Lists the graphs of a project and turns the listings into batches, cursors and marks included.
 
     Args:
         client: Sends the requests.
-        project_id: The project.
-        graph_ids: Graphs to list; None for all that ListGraphs answers.
+        project: What is listed.
         options: How graphs are read.
         concurrency: Graphs listed at once.
+        known: What the warehouse holds of the project.
         observer: Is told of each listing, or None.
     """
 
     def __init__(
         self,
         client: GesClient,
-        project_id: str,
-        graph_ids: Sequence[str] | None,
+        project: Project,
         options: ListingOptions,
         concurrency: int,
-        observer: Observer | None,
+        known: Known,
+        observer: Observer | None = None,
     ) -> None:
         self._client = client
-        self._project_id = project_id
-        self._graph_ids = graph_ids
+        self._project = project
         self._options = options
         self._concurrency = concurrency
+        self._known = known
         self._observer = observer
         self._seen = SeenIds()
         self._rejected: set[str] = set()
+        self._types: dict[str, str] = {}
+        self._found: dict[str, dict[str, Any]] = {}
+        self._gone: dict[str, datetime] = {}
+        self._shared: dict[str, pa.Table] = {}
         self._requests = 0
-        self._left: set[str] = set()
-        self._repeats: list[str] = []
 
-    def iter_batches(self, state: dict[str, Any], schema: Schema) -> Iterator[Batch]:
+    def iter_batches(self, schema: Schema) -> Iterator[Batch]:
         """Yield batches as the listings come; memory is bounded by the batch, not by the fleet."""
-        project = state.setdefault("projects", {}).setdefault(self._project_id, {})
-        cursors = project.setdefault("graphs", {})
-        self._repeats = project.setdefault("repeats", [])
+        self._types = _column_types(schema)
+        normalize = schema.naming.normalize_identifier
         pending = _Pending()
-        graph_ids = self._find_graphs(project, pending)
+        graph_ids = self._find_graphs(pending)
         if self._observer:
-            self._observer.begin(self._project_id, len(graph_ids), self._requests)
-        fleet = Fleet(self._client, self._project_id, self._options, self._concurrency)
+            self._observer.begin(self._project.id, len(graph_ids), self._requests)
+        pool = Fleet(self._client, self._project.id, self._options, self._concurrency)
+        cursors = {
+            graph_id: listing.cursor
+            for graph_id, listing in self._known.listings.items()
+            if listing.cursor is not None
+        }
         collector = dlt.current.pipeline().collector
-        for listing in fleet.iter_listings(graph_ids, dict(cursors)):
+        is_touched = self._known.project is None
+        for listing in pool.iter_listings(graph_ids, cursors):
             collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
-            self._keep_cursor(listing, cursors)
-            if listing.graph_id in self._left and listing.outcome in ("missing", "forbidden"):
-                self._keep_gone(project, {listing.graph_id, *project.get("gone", ())})
             if pending.size >= BATCH_ROWS:
-                yield self._batch(pending, schema)
+                is_touched = True
+                yield self._batch(pending, normalize)
                 pending = _Pending()
                 pa.default_memory_pool().release_unused()
-        yield self._batch(pending, schema)
+        last = self._batch(pending, normalize)
+        is_touched = is_touched or any(vars(last).values())
+        yield last
+        for table in self._iter_marks(normalize):
+            is_touched = True
+            yield Batch(backups=table)
+        if is_touched:
+            yield self._of_project()
         pa.default_memory_pool().release_unused()
 
-    def _find_graphs(self, project: dict[str, Any], pending: _Pending) -> list[str]:
+    def _find_graphs(self, pending: _Pending) -> list[str]:
         """The graphs to list: the chosen ones, or the project's; one that left its list is asked once."""
-        if self._graph_ids is not None:
-            return list(self._graph_ids)
+        if self._project.graph_ids is not None:
+            return list(self._project.graph_ids)
         records, rejected, self._requests = fetch_graphs(
-            self._client, self._project_id, self._options.page_size
+            self._client, self._project.id, self._options.page_size
         )
-        pending.graphs.extend(records)
+        self._found = {row["id"]: row for row in graph_rows(records, self._project.id)}
         for record in rejected:
             self._reject(record, pending)
-        listed = [record["id"] for record in records]
-        gone = set(project.get("gone", ()))
-        self._left = set(project["graphs"]).difference(listed)
-        self._keep_gone(project, gone & self._left)
-        return listed + sorted(self._left - gone)
-
-    @staticmethod
-    def _keep_gone(project: dict[str, Any], gone: set[str]) -> None:
-        """Remember graphs that left the list and are no longer asked for."""
-        if project.get("gone", []) != sorted(gone):
-            project["gone"] = sorted(gone)
+        left = [
+            graph_id
+            for graph_id, listing in self._known.listings.items()
+            if graph_id not in self._found and listing.outcome not in ("missing", "forbidden")
+        ]
+        return [*self._found, *sorted(left)]
 
     def _take(self, listing: GraphListing, pending: _Pending) -> None:
         observed = self._observer.listed(listing) if self._observer else False
+        self._take_graph(listing, pending)
         if listing.unchanged and observed:
             return
-        pending.listings.append(_listing_row(listing, self._project_id))
+        pending.listings.append(self._listing_row(listing))
         pending.size += 1
         for record in listing.rejected:
             self._reject(record, pending)
         if listing.rows is not None:
             pending.rows.append(listing.rows)
             pending.size += len(listing.rows)
-            if self._graph_ids is not None:
-                pending.graphs.append(_graph_of(listing))
-        self._take_evidence(listing, pending)
+        if listing.listed_ids is not None and listing.graph_id in self._known.holding:
+            ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
+            evidence = pa.array(sorted(ids), pa.string())
+            pending.complete[listing.graph_id] = (listing.listed_at, evidence)
 
-    def _take_evidence(self, listing: GraphListing, pending: _Pending) -> None:
-        if listing.listed_ids is None:
+    def _take_graph(self, listing: GraphListing, pending: _Pending) -> None:
+        """The graph's row, where it differs from the known one; missing graphs are marked, once."""
+        known = self._known.graphs.get(listing.graph_id)
+        row = self._found.get(listing.graph_id)
+        if row is None and self._project.graph_ids is not None and listing.rows is not None:
+            (row,) = graph_rows([_graph_of(listing)], self._project.id)
+        if row is None and known is not None:
+            row = {name: known.get(name) for name in GRAPH_COLUMNS}
+        if row is None:
             return
-        ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
-        if not self._may_be_gone(listing, ids):
+        mark = known.get("deleted_at") if known else None
+        if listing.outcome == "missing":
+            mark = mark or listing.listed_at
+        elif listing.outcome in ("complete", "incremental"):
+            mark = None
+        row = {**row, "deleted_at": mark}
+        if known is None or any(known.get(name) != row[name] for name in GRAPH_COLUMNS):
+            pending.graphs.append(row)
+
+    def _listing_row(self, listing: GraphListing) -> dict[str, Any]:
+        known = self._known.listings.get(listing.graph_id)
+        cursor = listing.cursor or (known.cursor if known else None)
+        complete_at = listing.last_complete_at
+        error = listing.error
+        return {
+            "project_id": self._project.id,
+            "graph_id": listing.graph_id,
+            "listed_at": listing.listed_at,
+            "outcome": listing.outcome,
+            "error_code": (error.error_code or str(error.status or "")) if error else None,
+            "error_msg": (error.error_msg or error.problem) if error else None,
+            "backup_count": listing.backup_count,
+            "requests": listing.requests,
+            "restarts": listing.restarts,
+            "last_complete_at": datetime.fromtimestamp(complete_at, UTC) if complete_at else None,
+            "cursor": cursor.to_json() if cursor else None,
+        }
+
+    def _reject(self, record: Rejected, pending: _Pending) -> None:
+        """Take a rejected record, unless it was reported: by this load, or by an earlier one."""
+        if record.record_hash in self._rejected or record.record_hash in self._known.rejected:
             return
-        marks = [None] if listing.outcome == "complete" else []
-        evidence = listed_table(
-            [*sorted(ids), *marks], self._project_id, listing.graph_id, listing.listed_at
+        self._rejected.add(record.record_hash)
+        if self._observer:
+            self._observer.rejected(record)
+        pending.rejected.append(
+            {
+                "record_hash": record.record_hash,
+                "project_id": self._project.id,
+                "graph_id": record.graph_id,
+                "backup_id": record.backup_id,
+                "reason": record.reason,
+                "record": record.record,
+                "first_seen_at": datetime.now(UTC),
+            }
         )
-        pending.listed.append(evidence)
-        pending.size += len(evidence)
 
-    def _may_be_gone(self, listing: GraphListing, ids: set[str]) -> bool:
-        """Whether the warehouse may hold backups that are not listed: older ones, or some just deleted."""
-        if self._observer is None or self._observer.knows(self._project_id, listing.graph_id):
-            return True
-        return listing.rows is not None and not ids.issuperset(
-            listing.rows.column("id").to_pylist()
+    def _batch(self, pending: _Pending, normalize: Any) -> Batch:
+        rows = self._own_rows(pending)
+        backups = None
+        if rows is not None and len(rows):
+            backups = backups_table([rows], self._project.id, self._types, normalize)
+        return Batch(
+            backups=backups,
+            graphs=plain_table(pending.graphs, GRAPH_COLUMNS) if pending.graphs else None,
+            listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
+            rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
         )
 
-    def _without_repeats(self, pending: _Pending) -> pa.Table | None:
-        """The rows whose id no other graph of this load has brought; the others are rejected."""
-        if not pending.rows:
+    def _own_rows(self, pending: _Pending) -> pa.Table | None:
+        """The rows of a batch without those of ids that another graph has brought, or keeps."""
+        rows = None
+        if pending.rows:
+            rows = pa.concat_tables(sorted(pending.rows, key=_graph_id))
+        if not self._known.is_empty:
+            rows = self._against_known(rows, pending)
+        if rows is None:
             return None
-        rows = pa.concat_tables(sorted(pending.rows, key=_graph_id))
         again = self._seen.repeated(rows.column("id").to_pylist())
         if not any(again):
             return rows
+        reason = "another graph of this load lists a backup with the same id"
         for record in rows.filter(pa.array(again)).to_pylist():
-            reason = "another graph of this load lists a backup with the same id"
-            rejected = reject(record_of(record), record["graph_id"], reason)
-            if rejected.record_hash not in self._repeats:
-                self._reject(rejected, pending)
-                self._repeats.append(rejected.record_hash)
+            self._reject_shared(record, reason, pending)
         return rows.filter(pa.array([not flag for flag in again]))
 
-    def _new_graphs(self, pending: _Pending) -> list[dict[str, str | None]]:
-        rows = graph_rows(pending.graphs, self._project_id)
-        observer = self._observer
-        return [row for row in rows if not observer or not observer.has_graph(row)]
+    def _reject_shared(self, record: dict[str, Any], reason: str, pending: _Pending) -> None:
+        """Reject a row that another graph has, too; its own graph is read in full by the next load."""
+        self._reject(reject(record_of(record), record["graph_id"], reason), pending)
+        for row in pending.listings:
+            if row["graph_id"] == record["graph_id"]:
+                row["cursor"] = None
 
-    def _reject(self, record: Rejected, pending: _Pending) -> None:
-        if self._observer:
-            self._observer.rejected(record)
-        row = {
-            "record_hash": record.record_hash,
-            "project_id": self._project_id,
-            "graph_id": record.graph_id,
-            "backup_id": record.backup_id,
-            "reason": record.reason,
-            "record": record.record,
-            "first_seen_at": datetime.now(UTC),
-        }
-        if record.record_hash not in self._rejected:
-            self._rejected.add(record.record_hash)
-            pending.rejected.append(row)
+    def _against_known(self, rows: pa.Table | None, pending: _Pending) -> pa.Table | None:
+        """Note which known backups are not listed any more; hold back rows that another graph keeps."""
+        graph_ids = set(pending.complete)
+        if rows is not None:
+            graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
+        known = self._known.backups_of(sorted(graph_ids & self._known.holding))
+        for graph_id, (listed_at, listed) in pending.complete.items():
+            here = pc.and_(
+                pc.equal(known.column("graph_id"), graph_id), pc.invert(known.column("is_marked"))
+            )
+            ids = known.column("id").filter(here)
+            gone = ids.filter(pc.invert(pc.is_in(ids, value_set=listed)))
+            self._gone.update(dict.fromkeys(gone.to_pylist(), listed_at))
+        return self._without_kept(rows, known, pending) if rows is not None else None
 
-    def _keep_cursor(self, listing: GraphListing, cursors: dict[str, Any]) -> None:
-        if listing.cursor is not None:
-            moved = listing.cursor.to_state()
-            if cursors.get(listing.graph_id) != moved:
-                cursors[listing.graph_id] = moved
+    def _without_kept(self, rows: pa.Table, known: pa.Table, pending: _Pending) -> pa.Table:
+        """The rows without those of backups that are another graph's, as far as is known.
 
-    def _batch(self, pending: _Pending, schema: Schema) -> Batch:
-        known = schema.tables.get("backups", {}).get("columns", {})
-        types = {
-            name: str(column["data_type"])
-            for name, column in known.items()
-            if "data_type" in column
-        }
-        normalize = schema.naming.normalize_identifier
-        rows = self._without_repeats(pending)
-        graphs = self._new_graphs(pending)
-        return Batch(
-            backups=backups_table([rows], self._project_id, types, normalize) if rows else None,
-            graphs=plain_table(graphs, GRAPH_COLUMNS) if graphs else None,
-            listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
-            rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
-            listed=pa.concat_tables(pending.listed) if pending.listed else None,
+        They stay that graph's until its own listing does not hold them: see `_iter_marks`.
+        """
+        ids = rows.column("id")
+        is_new = pc.invert(pc.is_in(ids, value_set=pc.unique(known.column("id"))))
+        new = ids.filter(is_new).to_pylist()
+        if not new:
+            return rows
+        owners = self._known.owners_of(new)
+        kept = dict(
+            zip(
+                owners.column("id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
+                owners.column("graph_id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
+                strict=True,
+            )
         )
+        if not kept:
+            return rows
+        is_kept = pc.is_in(ids, value_set=pa.array(list(kept), pa.string()))
+        for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
+            reason = f"the graph {kept[record['id']]} has a backup with the same id"
+            self._reject_shared(record, reason, pending)
+            self._shared[record["id"]] = held.slice(place, 1)
+        return rows.filter(pc.invert(is_kept))
+
+    def _iter_marks(self, normalize: Any) -> Iterator[pa.Table]:
+        """Rows of backups that no listing of this load showed, marked; of shared ones, the other graph's."""
+        moved = [self._shared[backup_id] for backup_id in self._gone if backup_id in self._shared]
+        if moved:
+            rows = pa.concat_tables(moved)
+            self._seen.repeated(rows.column("id").to_pylist())
+            yield backups_table([rows], self._project.id, self._types, normalize)
+        ids = list(self._gone)
+        gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
+        for table in self._known.iter_rows(gone):
+            times = [self._gone[one] for one in table.column("id").to_pylist()]
+            yield marked_rows(table, times, self._types)
+
+    def _of_project(self) -> Batch:
+        """The project's row; with the first one, all tables that have none yet."""
+        known = self._known.project
+        now = datetime.now(UTC)
+        row = {
+            "id": self._project.id,
+            "name": self._project.name or self._project.id,
+            "region": self._project.region,
+            "first_listed_at": known["first_listed_at"] if known else now,
+            "last_listed_at": now,
+        }
+        batch = Batch(projects=plain_table([row], PROJECT_COLUMNS))
+        if known is None:
+            batch.backups = backups_table([], self._project.id, {}, str)
+            batch.graphs = plain_table([], GRAPH_COLUMNS)
+            batch.listings = plain_table([], LISTING_COLUMNS)
+            batch.rejected = plain_table([], REJECTED_COLUMNS)
+        return batch
+
+
+def _column_types(schema: Schema) -> dict[str, str]:
+    """dlt's data types of the columns of `ges.backups` that earlier loads made."""
+    columns = schema.tables.get("backups", {}).get("columns", {})
+    return {
+        name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column
+    }
 
 
 def _graph_id(rows: pa.Table) -> str:
     return str(rows.column("graph_id")[0])
-
-
-def _listing_row(listing: GraphListing, project_id: str) -> dict[str, Any]:
-    complete_at = listing.last_complete_at
-    return {
-        "project_id": project_id,
-        "graph_id": listing.graph_id,
-        "listed_at": listing.listed_at,
-        "outcome": listing.outcome,
-        "error_code": listing.error.error_code or str(listing.error.status or "")
-        if listing.error
-        else None,
-        "error_msg": (listing.error.error_msg or listing.error.problem) if listing.error else None,
-        "backup_count": listing.backup_count,
-        "requests": listing.requests,
-        "restarts": listing.restarts,
-        "last_complete_at": datetime.fromtimestamp(complete_at, UTC) if complete_at else None,
-    }
 
 
 def _graph_of(listing: GraphListing) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from ges_backups.credentials import (
+from .credentials import (
     Authorizer,
     GesCredentials,
     KeyAuth,
@@ -25,7 +25,7 @@ from ges_backups.credentials import (
     TokenAuth,
     read_token,
 )
-from ges_backups.errors import (
+from .errors import (
     AnswerError,
     CredentialsError,
     Forbidden,
@@ -34,8 +34,8 @@ from ges_backups.errors import (
     SourceDown,
     TransientError,
 )
-from ges_backups.pace import Cancelled, Pace
-from ges_backups.settings import is_loopback
+from .pace import Cancelled, Pace
+from .settings import is_loopback
 
 T = TypeVar("T")
 

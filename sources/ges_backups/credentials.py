@@ -15,8 +15,8 @@ from dlt.common.typing import TSecretStrValue
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from ges_backups.errors import CredentialsError, SettingsError
-from ges_backups.settings import check_endpoint, region_endpoint
+from .errors import CredentialsError, SettingsError
+from .settings import check_endpoint, region_endpoint
 
 _PREFIX = "SOURCES__GES_BACKUPS__CREDENTIALS__"
 MAX_REFUSED_UNUSED = 3

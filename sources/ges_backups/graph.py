@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ges_backups.client import GesClient
-from ges_backups.errors import (
+from .client import GesClient
+from .errors import (
     AnswerError,
     Forbidden,
     GraphMissing,
@@ -19,7 +19,7 @@ from ges_backups.errors import (
     SourceDown,
     TransientError,
 )
-from ges_backups.listing import (
+from .listing import (
     Cursor,
     Listed,
     Page,
@@ -29,9 +29,9 @@ from ges_backups.listing import (
     read_recent,
     tail_start,
 )
-from ges_backups.pages import parse_backups
-from ges_backups.records import Rejected, Rows, is_unfinished, record_of, reject
-from ges_backups.settings import is_graph_id
+from .pages import parse_backups
+from .records import Rejected, Rows, is_unfinished, record_of, reject
+from .settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
 FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Iterator[Page[Rows]]]
@@ -50,8 +50,8 @@ class GraphListing:
         restarts: Times that the listing was read again from the start.
         error: What went wrong, None where nothing did.
         rows: Accepted rows in `records.BATCH_SCHEMA`, each id once with its last values.
-        rejected: Rejected records that no earlier load reported.
-        listed_ids: Ids that were seen, where the warehouse must look for deleted or returned ones.
+        rejected: Records that do not fit, of those that were read.
+        listed_ids: All keys of the list, where what it does not hold has gone; None elsewhere.
         cursor: For the next load; None leaves the one before.
         unchanged: The answer was the same as in the last load, so nothing is passed on.
         last_complete_at: Epoch seconds of the last complete listing, None where there was none.
@@ -185,15 +185,12 @@ class GraphReader:
         if self._has_same_tail(cursor, listed, rows):
             return self._result("incremental", listed.count, unchanged=True)
         moved = moved_cursor(cursor, listed, _unfinished(rows, rejected), self._pages[0].digest)
-        new = max(0, listed.count - cursor.count)
-        fresh = listed.keys[:new] if cursor.order == "new_to_old" else listed.keys[-new or None :]
         return self._result(
             "incremental",
             listed.count,
             rows=rows,
-            rejected=_news(rejected, cursor),
-            listed_ids=fresh if new else [],
-            cursor=self._with_tail(_with_reported(moved, rejected, keep=True), listed, rows),
+            rejected=rejected,
+            cursor=self._with_tail(moved, listed, rows, rejected),
         )
 
     def _has_same_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> bool:
@@ -206,8 +203,10 @@ class GraphReader:
             and cursor.tail == tail_digest(listed.keys, listed.count, rows)
         )
 
-    def _with_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> Cursor:
-        if cursor.order != "old_to_new" or cursor.rejected:
+    def _with_tail(
+        self, cursor: Cursor, listed: Listed, rows: pa.Table, rejected: Sequence[Rejected]
+    ) -> Cursor:
+        if cursor.order != "old_to_new" or rejected:
             return replace(cursor, tail=None)
         start = tail_start(cursor, self._options.page_size) - listed.position
         return replace(cursor, tail=tail_digest(listed.keys[start:], listed.count, rows))
@@ -220,7 +219,7 @@ class GraphReader:
         if self._options.window:
             return replace(
                 self._result("incremental", listed.count, rows=rows),
-                rejected=_news(rejected, self._cursor),
+                rejected=rejected,
                 cursor=_forget_answer(self._cursor),
                 restarts=listed.restarts,
             )
@@ -236,9 +235,9 @@ class GraphReader:
         )
         return replace(
             self._result("complete", listed.count, rows=rows),
-            rejected=_news(rejected, self._cursor),
+            rejected=rejected,
             listed_ids=listed.keys,
-            cursor=self._with_tail(_with_reported(cursor, rejected, keep=False), listed, rows),
+            cursor=self._with_tail(cursor, listed, rows, rejected),
             restarts=listed.restarts,
         )
 
@@ -248,8 +247,8 @@ class GraphReader:
         return replace(
             self._result(outcome, self._pages[-1].count if self._pages else None, rows=rows),
             error=error,
-            rejected=_news(rejected, self._cursor),
-            cursor=_with_reported(known, rejected, keep=True) if self._pages else None,
+            rejected=rejected,
+            cursor=known if self._pages else None,
         )
 
     def _result(
@@ -378,18 +377,6 @@ def _unfinished(rows: pa.Table, rejected: Iterable[Rejected]) -> set[str]:
     }
 
 
-def _news(rejected: Iterable[Rejected], cursor: Cursor | None) -> list[Rejected]:
-    reported = set(cursor.rejected) if cursor else set()
-    return [record for record in rejected if record.record_hash not in reported]
-
-
 def _forget_answer(cursor: Cursor | None) -> Cursor:
     """The cursor after rows were loaded beside it: the last answer no longer says what is stored."""
     return replace(cursor or Cursor(), digest=None, tail=None)
-
-
-def _with_reported(cursor: Cursor, rejected: list[Rejected], *, keep: bool) -> Cursor:
-    """The cursor with the hashes of what was reported; those no longer listed go, unless `keep`."""
-    hashes = [record.record_hash for record in rejected]
-    known = cursor.rejected if keep else ()
-    return replace(cursor, rejected=tuple(dict.fromkeys((*known, *hashes))))

@@ -7,13 +7,14 @@ without a gap, whatever moved before it. At the end the chain must be as long as
 that the API answered; if not, the listing is read again, a bounded number of times.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from math import inf
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from ges_backups.errors import UnsettledListing
+from .errors import UnsettledListing
 
 R = TypeVar("R")
 Order = Literal["old_to_new", "new_to_old"]
@@ -65,7 +66,6 @@ class Cursor:
         digest: Of the first answer of the last load: the same answer needs no second look.
         tail: Of the rows that the next load reads first from an old-to-new list, likewise.
         completed_at: Epoch seconds of the last complete listing, for lists of several pages.
-        rejected: Hashes of the rejected records that were reported.
     """
 
     count: int = -1
@@ -75,21 +75,23 @@ class Cursor:
     digest: str | None = None
     tail: str | None = None
     completed_at: float | None = None
-    rejected: tuple[str, ...] = ()
 
-    def to_state(self) -> dict[str, Any]:
-        """As plain JSON for dlt's state, without the fields that say nothing."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, (), [])}
+    def to_json(self) -> str:
+        """As the text of `ges.listings.cursor`, without the fields that say nothing."""
+        told = {name: value for name, value in asdict(self).items() if value not in (None, (), [])}
+        return json.dumps(told)
 
     @classmethod
-    def from_state(cls, state: dict[str, Any] | None) -> "Cursor | None":
-        """The cursor that `to_state` wrote; None where there is none."""
-        if state is None:
+    def from_json(cls, text: str | None) -> "Cursor | None":
+        """The cursor that `to_json` wrote; None where there is none, or another version's."""
+        try:
+            told = json.loads(text) if text else None
+            if not isinstance(told, dict):
+                return None
+            unfinished = tuple((str(key), int(at)) for key, at in told.get("unfinished", ()))
+            return cls(**{**told, "unfinished": unfinished})
+        except (ValueError, TypeError):
             return None
-        unfinished = tuple((str(key), int(at)) for key, at in state.get("unfinished", ()))
-        return cls(
-            **{**state, "unfinished": unfinished, "rejected": tuple(state.get("rejected", ()))}
-        )
 
 
 @dataclass

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dlt.common.exceptions import TerminalException
 
-from ges_backups.errors import GesError
+from .errors import GesError
 
 DEFAULT_PAUSE_SECONDS = 0.2
 MAX_INTERVAL_SECONDS = 5.0

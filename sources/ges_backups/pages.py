@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from ges_backups.errors import TransientError
-from ges_backups.listing import Page
-from ges_backups.records import Backup, Rows, checked_rows, fast_rows, load_exact, row_keys
+from .errors import TransientError
+from .listing import Page
+from .records import Backup, Rows, checked_rows, fast_rows, load_exact, row_keys
 
 
 class _Backups(msgspec.Struct, gc=False):

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from ges_backups.client import GesClient
-from ges_backups.errors import SourceDown, TransientError
-from ges_backups.graph import GraphListing, GraphReader, ListingOptions
-from ges_backups.listing import Cursor, Page, read_complete
-from ges_backups.pages import parse_graphs
-from ges_backups.records import Rejected, Rows, reject
+from .client import GesClient
+from .errors import SourceDown, TransientError
+from .graph import GraphListing, GraphReader, ListingOptions
+from .listing import Cursor, Page, read_complete
+from .pages import parse_graphs
+from .records import Rejected, Rows, reject
 
 
 def fetch_graphs(
@@ -88,7 +88,7 @@ class Fleet:
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
 
     def iter_listings(
-        self, graph_ids: Sequence[str], cursors: Mapping[str, Any]
+        self, graph_ids: Sequence[str], cursors: Mapping[str, Cursor]
     ) -> Iterator[GraphListing]:
         """Yield each graph's listing when it is done, in any order.
 
@@ -117,7 +117,7 @@ class Fleet:
     def _work(
         self,
         waiting: Iterator[str],
-        cursors: Mapping[str, Any],
+        cursors: Mapping[str, Cursor],
         done: "queue.Queue[GraphListing | BaseException]",
     ) -> None:
         while not self._stopped.is_set():
@@ -145,12 +145,12 @@ class Fleet:
                 done.put(result, timeout=0.5)
                 return
 
-    def _read(self, graph_id: str, cursors: Mapping[str, Any]) -> GraphListing:
+    def _read(self, graph_id: str, cursors: Mapping[str, Cursor]) -> GraphListing:
         return GraphReader(
             self._client,
             self._project_id,
             graph_id,
-            Cursor.from_state(cursors.get(graph_id)),
+            cursors.get(graph_id),
             self._options,
             self._side_by_side,
         ).read()

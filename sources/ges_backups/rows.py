@@ -5,7 +5,8 @@ of another type goes into a variant column, named as dlt names them (``field__v_
 lists are JSON. A field whose name cannot be a column goes into the JSON column `other_fields`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejson
 
-from ges_backups.records import (
+from .records import (
     BATCH_SCHEMA,
     BOOLEAN_FIELDS,
     EXTRA,
@@ -31,10 +32,10 @@ _DERIVED = {
     "project_id": "ID of the project that was listed.",
     "started_at": "Start of the backup job, from start_timestamp.",
     "ended_at": "End of the backup job, from end_timestamp; empty until it has ended.",
-}
-_OF_PIPELINE = {
     "deleted_at": "Time of the load that first missed the backup in a complete listing; "
     "empty while the API lists it.",
+}
+_OF_PIPELINE = {
     "_dlt_load_id": "dlt's id of the load that last changed the row.",
 }
 _ARROW_TYPES = {
@@ -61,8 +62,6 @@ BACKUP_COLUMNS: dict[str, Any] = {
 for _name in ("id", "graph_id", "project_id", "start_timestamp", "started_at"):
     BACKUP_COLUMNS[_name]["nullable"] = False
 
-DELETED_AT = _OF_PIPELINE["deleted_at"]
-
 
 def backups_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
@@ -88,6 +87,7 @@ def backups_table(
         ("project_id", pa.repeat(project_id, len(table)), False),
         ("started_at", _to_utc(start), False),
         ("ended_at", _to_utc(ended), True),
+        ("deleted_at", pa.nulls(len(table), UTC_TIME), True),
     ):
         arrow_type = pa.string() if name == "project_id" else UTC_TIME
         table = table.append_column(pa.field(name, arrow_type, nullable=nullable), values)
@@ -96,6 +96,36 @@ def backups_table(
         for field, values in spread(extra.to_pylist(), known_types, normalize).items():
             table = table.append_column(field, values)
     return table
+
+
+def marked_rows(
+    rows: pa.Table, deleted_at: Sequence[datetime], column_types: Mapping[str, str]
+) -> pa.Table:
+    """Whole rows of `ges.backups`, as the warehouse holds them, with their marks set.
+
+    Args:
+        rows: All columns, in the types that the warehouse gives.
+        deleted_at: For each row the time of the listing that first missed it.
+        column_types: dlt's data types, by column.
+    """
+    arrays, fields = [], []
+    for name in rows.column_names:
+        if name.startswith("_dlt"):
+            continue
+        hint = BACKUP_COLUMNS.get(name, {})
+        kind = str(hint.get("data_type") or column_types.get(name, ""))
+        column = rows.column(name)
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = pa.chunked_array(
+                [chunk.storage for chunk in column.chunks], column.type.storage_type
+            )
+        if name == "deleted_at":
+            column = pa.array(deleted_at, UTC_TIME)
+        arrow_type = UTC_TIME if kind == "timestamp" else _ARROW_TYPES.get(kind, column.type)
+        arrays.append(column.cast(arrow_type))
+        nullable = bool(hint.get("nullable", True))
+        fields.append(pa.field(name, arrow_type, nullable, metadata={_DLT_TYPE: kind}))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _to_utc(stamps: pa.ChunkedArray) -> pa.ChunkedArray:

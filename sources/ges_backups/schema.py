@@ -1,13 +1,12 @@
 """The tables beside `ges.backups`: their columns with descriptions, and how rows become Arrow."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import simplejson
 
-from ges_backups.rows import UTC_TIME
+from .rows import UTC_TIME
 
 GRAPH_STATUS = {
     "100": "preparing",
@@ -59,6 +58,9 @@ _GRAPH_TEXT = {
     "created": "Creation time, as answered.",
     "updated": "Time of the last change, as answered.",
 }
+GRAPH_DELETED_AT = (
+    "Time of the listing that first found the graph missing; empty while the API knows it."
+)
 GRAPH_COLUMNS: dict[str, Any] = {
     name: {
         "data_type": "text",
@@ -66,17 +68,18 @@ GRAPH_COLUMNS: dict[str, Any] = {
         "description": text,
     }
     for name, text in _GRAPH_TEXT.items()
-}
+} | {"deleted_at": {"data_type": "timestamp", "description": GRAPH_DELETED_AT}}
 
 
-def graph_rows(graphs: Iterable[dict[str, Any]], project_id: str) -> list[dict[str, str | None]]:
+def graph_rows(graphs: Iterable[dict[str, Any]], project_id: str) -> list[dict[str, Any]]:
     """Rows of `ges.graphs` out of records of ListGraphs2 that have a text id."""
     rows = []
     for graph in graphs:
-        row = {name: _as_text(graph.get(name)) for name in GRAPH_COLUMNS}
+        row: dict[str, Any] = {name: _as_text(graph.get(name)) for name in _GRAPH_TEXT}
         row["project_id"] = project_id
         row["status_name"] = GRAPH_STATUS.get(row["status"] or "")
         row["size_class"] = SIZE_CLASS.get(row["graph_size_type_index"] or "")
+        row["deleted_at"] = None
         rows.append(row)
     return rows
 
@@ -109,6 +112,10 @@ LISTING_COLUMNS: dict[str, Any] = {
         "data_type": "timestamp",
         "description": "When a complete listing of the graph last began, UTC.",
     },
+    "cursor": {
+        "data_type": "text",
+        "description": "From where the next load reads, JSON; it counts if the load of the row is complete.",
+    },
 }
 PROJECT_COLUMNS: dict[str, Any] = {
     "id": {"data_type": "text", "nullable": False, "description": "Project ID."},
@@ -130,35 +137,7 @@ REJECTED_COLUMNS: dict[str, Any] = {
     "record": {"data_type": "text", "description": "The whole record, JSON as text."},
     "first_seen_at": {"data_type": "timestamp", "description": "When it was first read, UTC."},
 }
-LISTED_COLUMNS: dict[str, Any] = {
-    "project_id": {
-        "data_type": "text",
-        "nullable": False,
-        "description": "Project that was asked.",
-    },
-    "graph_id": {"data_type": "text", "nullable": False, "description": "Graph that was listed."},
-    "id": {
-        "data_type": "text",
-        "description": "A backup that the last load saw listed; empty: the listing was complete.",
-    },
-    "listed_at": {"data_type": "timestamp", "description": "When the listing began, UTC."},
-}
-
 _TO_ARROW = {"text": pa.string(), "bigint": pa.int64(), "timestamp": UTC_TIME}
-
-
-def listed_table(
-    ids: Sequence[str | None], project_id: str, graph_id: str, listed_at: datetime
-) -> pa.Table:
-    """One table of the columns of `ges.listed_backups`: the ids that a listing of a graph showed."""
-    times = pa.repeat(pa.scalar(listed_at, type=UTC_TIME), len(ids))
-    columns = {
-        "project_id": pa.repeat(project_id, len(ids)),
-        "graph_id": pa.repeat(graph_id, len(ids)),
-        "id": pa.array(ids, type=pa.string()),
-        "listed_at": times,
-    }
-    return pa.table(columns, schema=_schema(LISTED_COLUMNS))
 
 
 def plain_table(rows: list[dict[str, Any]], columns: dict[str, Any]) -> pa.Table:

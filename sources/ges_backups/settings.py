@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from ges_backups.errors import SettingsError
+from .errors import SettingsError
 
 DEFAULT_PAGE_SIZE = 100
 DEFAULT_CONCURRENCY = 8

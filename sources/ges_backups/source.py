@@ -5,33 +5,31 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
-from dlt.extract import DltResource
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.extract import DltResource, DltSource
 
-from ges_backups.batches import Batch, GraphLoad, Observer
-from ges_backups.client import GesClient
-from ges_backups.credentials import GesCredentials
-from ges_backups.graph import ListingOptions
-from ges_backups.rows import BACKUP_COLUMNS, json_columns
-from ges_backups.schema import GRAPH_COLUMNS, LISTED_COLUMNS, LISTING_COLUMNS, REJECTED_COLUMNS
-from ges_backups.settings import (
+from .batches import Batch, Observer, Project, ProjectLoad
+from .client import GesClient
+from .credentials import GesCredentials
+from .graph import ListingOptions
+from .known import Known, ask_the_pipeline, read_known
+from .project import ProjectSettings, resolve_project
+from .rows import BACKUP_COLUMNS, json_columns
+from .schema import GRAPH_COLUMNS, LISTING_COLUMNS, PROJECT_COLUMNS, REJECTED_COLUMNS
+from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
     DEFAULT_PAGE_SIZE,
     DEFAULT_REQUEST_SECONDS,
-    check_graph_ids,
-    check_project_id,
-    check_seconds,
-    check_whole_number,
-    parse_interval,
-    resolve_endpoint,
 )
 
+NAME = "ges_backups"
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
 EVERYTHING = 10**15  # a lag that no stamp reaches: late graphs and late imports pass, too
 
 
-@dlt.source(name="ges_backups")
+@dlt.source(name=NAME)
 def ges_backups(
     project_id: str = dlt.config.value,
     endpoint: str | None = None,
@@ -43,7 +41,6 @@ def ges_backups(
     full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
     full: bool = False,
-    observer: Observer | None = None,
 ) -> Sequence[DltResource]:
     """The backups of one, some or all graphs of a project, complete and exact.
 
@@ -59,33 +56,69 @@ def ges_backups(
             graph of several pages from which the whole list is read again.
         request_seconds: How long one request may be tried, all attempts together.
         full: Read everything, whatever the cursors say.
-        observer: Is told of each graph's listing; see `ges_backups.batches.Observer`.
 
     Returns:
-        Resources `backups` (incremental on ``start_timestamp``), `graphs`, `listings`,
-        `rejected_backups`, and `listed_backups`, the evidence for deletion marks.
+        Resources `backups` (incremental on ``start_timestamp``; marked in `deleted_at` where a
+        complete listing did not hold them any more), `graphs`, `listings`, `rejected_backups` and
+        `projects`. What the destination holds already is asked of it.
 
     Raises:
         SettingsError: Something is missing, malformed or contradictory; nothing was sent.
     """
-    project_id = check_project_id(project_id)
-    chosen = check_graph_ids(graph_ids)
-    page_size = check_whole_number("page_size", page_size, 1, 10_000)
-    concurrency = check_whole_number("concurrency", concurrency, 1, 64)
-    interval = parse_interval(full_listing_interval)
+    given = {
+        "project_id": project_id,
+        "endpoint": endpoint,
+        "region": region,
+        "graph_ids": graph_ids,
+        "credentials": credentials,
+        "page_size": page_size,
+        "concurrency": concurrency,
+        "full_listing_interval": full_listing_interval,
+        "request_seconds": request_seconds,
+    }
+    return resources(resolve_project(given, isolated=True), full=full)
+
+
+def project_source(
+    settings: ProjectSettings, *, full: bool, known: Known | None, observer: Observer
+) -> DltSource:
+    """`ges_backups` for settings that are resolved, a warehouse that was asked, and an observer."""
+    source = dlt.source(resources, name=NAME, spec=BaseConfiguration)
+    return source(settings, full=full, known=known, observer=observer)
+
+
+def resources(
+    settings: ProjectSettings,
+    *,
+    full: bool = False,
+    known: Known | None = None,
+    observer: Observer | None = None,
+) -> Sequence[DltResource]:
+    """The resources of one project.
+
+    Args:
+        settings: Resolved.
+        full: Read everything, whatever the cursors say.
+        known: What the warehouse holds of the project; None: the destination is asked for it.
+        observer: Is told of each graph's listing.
+    """
     client = GesClient(
-        resolve_endpoint(endpoint, region),
-        concurrency=concurrency,
-        request_seconds=check_seconds("request_seconds", request_seconds, 3600),
+        str(settings.endpoint),
+        concurrency=settings.concurrency,
+        request_seconds=settings.request_seconds,
     )
-    client.authorize(credentials, project_id, region)
+    client.authorize(settings.credentials, settings.project_id, settings.region)
 
     @dlt.resource(selected=False)
     def graph_listings() -> Iterator[Batch]:
-        """Lists the graphs; what they brought, in batches. The cursors of the graphs live here."""
-        options = ListingOptions(page_size, full, _is_window(), interval)
-        load = GraphLoad(client, project_id, chosen, options, concurrency, observer)
-        yield from load.iter_batches(dlt.current.resource_state(), dlt.current.source_schema())
+        """Lists the graphs; what they brought, in batches."""
+        options = ListingOptions(
+            settings.page_size, full, _is_window(), settings.full_listing_seconds
+        )
+        project = Project(settings.project_id, settings.name, settings.place, settings.graph_ids)
+        held = known or read_known(project.id, ask_the_pipeline)
+        load = ProjectLoad(client, project, options, settings.concurrency, held, observer)
+        yield from load.iter_batches(dlt.current.source_schema())
 
     @dlt.transformer(
         data_from=graph_listings,
@@ -131,16 +164,21 @@ def ges_backups(
         """Records that do not fit, whole, once per version."""
         yield from _some(batch.rejected)
 
-    @dlt.transformer(data_from=graph_listings, write_disposition="replace", columns=LISTED_COLUMNS)
-    def listed_backups(batch: Batch) -> Iterator[pa.Table]:
-        """Which ids the last load saw listed, where a backup may have gone or come back."""
-        yield from _some(batch.listed)
+    @dlt.transformer(
+        data_from=graph_listings,
+        primary_key="id",
+        write_disposition=UPSERT,
+        columns=PROJECT_COLUMNS,
+    )
+    def projects(batch: Batch) -> Iterator[pa.Table]:
+        """One row per project ever listed."""
+        yield from _some(batch.projects)
 
-    return graph_listings, backups, graphs, listings, rejected_backups, listed_backups
+    return graph_listings, backups, graphs, listings, rejected_backups, projects
 
 
 def _some(table: pa.Table | None) -> Iterator[pa.Table]:
-    if table is not None and len(table):
+    if table is not None:
         yield table
 
 

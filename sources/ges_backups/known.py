@@ -1,0 +1,177 @@
+"""What the warehouse holds of a project: cursors, graphs, and which backups a mark may be due for.
+
+The source asks before and while it lists. It asks in plain SQL that DuckDB and PostgreSQL share,
+through a function that a warehouse gives, or else through the running pipeline's own destination.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.common.destination.exceptions import (
+    DestinationUndefinedEntity,
+    SqlClientNotAvailable,
+)
+
+from .listing import Cursor
+
+Ask = Callable[[str], "pa.Table | None"]
+"""Rows of a query that names tables as ``{backups}``; None where a table or column is not there yet."""
+
+IDS_IN_A_QUERY = 5000
+
+
+@dataclass(frozen=True)
+class KnownListing:
+    """The latest listing of a graph that the warehouse holds.
+
+    Attributes:
+        outcome: What came of it.
+        last_complete_at: When a complete listing of the graph last began.
+        cursor: None where it has none, or the load that wrote it is not complete.
+    """
+
+    outcome: str | None
+    last_complete_at: datetime | None
+    cursor: Cursor | None
+
+
+@dataclass
+class Known:
+    """What the warehouse holds of a project; an empty one knows nothing, so all is listed in full.
+
+    Attributes:
+        project: Its row of `ges.projects`, None before the first load.
+        listings: By graph id.
+        graphs: Rows of `ges.graphs` by id.
+        holding: Ids of graphs of which it holds backups.
+        rejected: Hashes of the rejected records that were reported.
+        version: Names this state of the project: the same as long as no package is loaded.
+    """
+
+    project: dict[str, Any] | None = None
+    listings: Mapping[str, KnownListing] = field(default_factory=dict)
+    graphs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    holding: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
+    version: str = ""
+    ask: Ask = lambda _: None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no backup of the project."""
+        return not self.holding
+
+    def backups_of(self, graph_ids: Iterable[str]) -> pa.Table:
+        """`id`, `graph_id` and `is_marked` of all backups of some graphs, in no order."""
+        return self._ids(
+            "SELECT id, graph_id, deleted_at IS NOT NULL AS is_marked FROM {backups}"
+            " WHERE graph_id IN ",
+            graph_ids,
+        )
+
+    def owners_of(self, ids: Iterable[str]) -> pa.Table:
+        """`id`, `graph_id` and `is_marked` of the backups with these ids, whatever their graph."""
+        return self._ids(
+            "SELECT id, graph_id, deleted_at IS NOT NULL AS is_marked FROM {backups} WHERE id IN ",
+            ids,
+        )
+
+    def iter_rows(self, ids: Iterable[str]) -> Iterator[pa.Table]:
+        """The whole rows of backups, in parts."""
+        for part in _parts(ids):
+            table = self.ask(f"SELECT * FROM {{backups}} WHERE id IN {_literals(part)}")  # noqa: S608
+            if table is not None:
+                yield table
+
+    def _ids(self, select: str, values: Iterable[str]) -> pa.Table:
+        tables = [self.ask(select + _literals(part)) for part in _parts(values)]
+        found = [table.cast(_IDS) for table in tables if table is not None]
+        return pa.concat_tables(found) if found else _IDS.empty_table()
+
+
+_IDS = pa.schema([("id", pa.string()), ("graph_id", pa.string()), ("is_marked", pa.bool_())])
+
+
+def read_known(project_id: str, ask: Ask) -> Known:
+    """What a warehouse holds of a project.
+
+    Args:
+        project_id: Letters and digits.
+        ask: Runs a query in the warehouse.
+    """
+    of_project = f"WHERE project_id = '{project_id}'"
+    projects = _rows(ask(f"SELECT * FROM {{projects}} WHERE id = '{project_id}'"))  # noqa: S608
+    listings = _rows(ask(f"SELECT * FROM {{listings}} {of_project}"))  # noqa: S608
+    loads = ask("SELECT load_id FROM {_dlt_loads} WHERE status = 0")
+    complete = set(loads.column(0).to_pylist() if loads is not None else ())
+    graphs = _rows(ask(f"SELECT * FROM {{graphs}} {of_project}"))  # noqa: S608
+    holding = _rows(ask(f"SELECT DISTINCT graph_id FROM {{backups}} {of_project}"))  # noqa: S608
+    rejected = ask(f"SELECT record_hash FROM {{rejected_backups}} {of_project}")  # noqa: S608
+    return Known(
+        project=projects[0] if projects else None,
+        listings={row["graph_id"]: _listing(row, complete) for row in listings},
+        graphs={row["id"]: row for row in graphs},
+        holding=frozenset(row["graph_id"] for row in holding),
+        version=_version(listings),
+        rejected=frozenset(rejected.column(0).to_pylist() if rejected is not None else ()),
+        ask=ask,
+    )
+
+
+def _version(listings: Sequence[dict[str, Any]]) -> str:
+    loads = sorted((row["graph_id"], str(row.get("_dlt_load_id"))) for row in listings)
+    return hashlib.blake2b(repr(loads).encode(), digest_size=12).hexdigest()
+
+
+def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:
+    """A row of `ges.listings`; a database of an earlier release has no cursors."""
+    counts = row.get("_dlt_load_id") in complete
+    cursor = Cursor.from_json(row.get("cursor")) if counts else None
+    return KnownListing(row["outcome"], row["last_complete_at"], cursor)
+
+
+def ask_the_pipeline(sql: str) -> pa.Table | None:
+    """Run a query in the destination of the running pipeline, as an `Ask`; any SQL destination will do."""
+    pipeline = dlt.current.pipeline()
+    try:
+        with pipeline.sql_client() as client:
+            names = ("backups", "graphs", "listings", "rejected_backups", "projects", "_dlt_loads")
+            tables = {name: client.make_qualified_table_name(name) for name in names}
+            with client.execute_query(sql.format(**tables)) as cursor:
+                columns = [column[0] for column in cursor.description or ()]
+                return _table(columns, cursor.fetchall())
+    except (DestinationUndefinedEntity, SqlClientNotAvailable):
+        return None
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """Rows of a driver as Arrow; what a driver reads out of a JSON column is text again."""
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    plain = [[json.dumps(v) if isinstance(v, dict | list) else v for v in of] for of in values]
+    return pa.table(dict(zip(columns, plain, strict=True)))
+
+
+def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
+    return table.to_pylist() if table is not None else []
+
+
+def _parts(values: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(values)
+    while part := list(islice(rest, IDS_IN_A_QUERY)):
+        yield part
+
+
+def _literals(values: Iterable[str]) -> str:
+    """A list of SQL texts; braces are doubled, since table names are put in by `str.format`."""
+    quoted = (
+        "'" + value.replace("'", "''").replace("{", "{{").replace("}", "}}") + "'"
+        for value in values
+    )
+    return f"({', '.join(quoted)})"
