@@ -43,7 +43,13 @@ def readable_errors(warehouse: Warehouse) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except (DltException, pa.ArrowException, OSError, KeyboardInterrupt, *warehouse.errors) as error:
+    except (
+        DltException,
+        pa.ArrowException,
+        OSError,
+        KeyboardInterrupt,
+        *warehouse.errors,
+    ) as error:
         readable = readable_error(error, warehouse)
         if readable is error:
             raise

@@ -1,19 +1,19 @@
 """Connections to a PostgreSQL database, and what its errors mean; nobody else reads its words.
 
-    PostgresError        as `DatabaseError`
-    └── ServerAway       the server does not answer, starts, or is full: waiting may help
+PostgresError        as `DatabaseError`
+└── ServerAway       the server does not answer, starts, or is full: waiting may help
 """
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any
+
+import psycopg2
 
 from ges_history.errors import DatabaseError
 from ges_history.warehouses.seam import DATASET, Say, quiet
 from ges_history.warehouses.waiting import wait_for
 
 if TYPE_CHECKING:
-    import psycopg2.extensions
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 
 CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
@@ -46,29 +46,25 @@ class ServerAway(PostgresError):
 
 
 class PostgresServer:
-    """The database that dlt's configuration names, resolved when it is first needed."""
+    """The database that dlt's configuration names.
+
+    Attributes:
+        credentials: dlt's, with what a load needs of a connection where they say nothing of it.
+        name: The database, for people; never a secret.
+
+    Raises:
+        PostgresError: They are no credentials; the message does not repeat them.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._credentials: PostgresCredentials | None = None
+        self.credentials: PostgresCredentials = _resolved()
+        self.name = f"the PostgreSQL database {self.place}"
 
     @property
-    def credentials(self) -> "PostgresCredentials":
-        """dlt's credentials, with what a load needs of a connection where they say nothing of it.
-
-        Raises:
-            PostgresError: They are no credentials; the message does not repeat them.
-        """
-        with self._lock:
-            if self._credentials is None:
-                self._credentials = _resolved()
-            return self._credentials
-
-    @property
-    def name(self) -> str:
-        """The database for people; never a secret."""
+    def place(self) -> str:
+        """Server, port and database."""
         known = self.credentials
-        return f"{known.database} of the PostgreSQL server {known.host}:{known.port}"
+        return f"{known.host}:{known.port}/{known.database}"
 
     def connect(self, wait: float = 0.0, say: Say = quiet) -> "psycopg2.extensions.connection":
         """A connection in autocommit; UTC; a server that is away is waited for.
@@ -76,13 +72,12 @@ class PostgresServer:
         Raises:
             PostgresError: The server does not let us in, or did not answer for so long.
         """
-        driver = _driver()
         opened: list[Any] = []
 
         def take() -> str | None:
             try:
-                opened.append(driver.connect(**self._arguments(wait)))
-            except driver.Error as error:
+                opened.append(psycopg2.connect(**self._arguments(wait)))
+            except psycopg2.Error as error:
                 explained = self.explain(error)
                 if not isinstance(explained, ServerAway):
                     raise explained from None  # the driver's text may repeat what it was given
@@ -117,15 +112,15 @@ class PostgresServer:
             return self._explain_unreached(error)
         reason = self._without_secrets(_first_line(error))
         if code.startswith(("57P", "53")):
-            return ServerAway(f"The database {self.name} is not available now: {reason}")
+            return ServerAway(f"{self._subject} is not available now: {reason}")
         is_lasting = code.startswith(LASTING) and code != NO_RIGHT
-        return PostgresError(f"The database {self.name} says: {reason}", is_lasting=is_lasting)
+        return PostgresError(f"{self._subject} says: {reason}", is_lasting=is_lasting)
 
     def _explain_unreached(self, error: BaseException) -> PostgresError:
         """There was no answer with a code: the words are libpq's or the server's greeting."""
         text = str(error)
         known = self.credentials
-        user, where = known.username, self.name
+        user, where = known.username, self._subject
         refusals = {
             "password authentication failed": f"the password of {user} is wrong",
             "no password supplied": f"it wants a password for {user}",
@@ -146,15 +141,17 @@ class PostgresServer:
         reason = self._without_secrets(_first_line(error))
         return ServerAway(f"{where} does not answer: {reason}")
 
+    @property
+    def _subject(self) -> str:
+        return f"The {self.name.removeprefix('the ')}"
+
     def _without_secrets(self, text: str) -> str:
         password = self.credentials.password
         return text.replace(password, "***") if password else text
 
 
 def _resolved() -> "PostgresCredentials":
-    from dlt.common.configuration.specs.exceptions import NativeValueError  # noqa: PLC0415
-
-    _driver()
+    from dlt.common.configuration.exceptions import ConfigFieldMissingException  # noqa: PLC0415
     from dlt.destinations import postgres  # noqa: PLC0415 - a second to import
     from dlt.destinations.impl.postgres.configuration import (  # noqa: PLC0415
         PostgresClientConfiguration,
@@ -163,23 +160,15 @@ def _resolved() -> "PostgresCredentials":
     try:
         wanted = PostgresClientConfiguration()._bind_dataset_name(DATASET)
         credentials = postgres().configuration(wanted).credentials
-    except (NativeValueError, ValueError):
+    except ConfigFieldMissingException:
+        raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
+    except ValueError:
         raise PostgresError(f"{CREDENTIALS} is no connection string like {SHOWN}.") from None
     given = credentials.query or {}
     credentials.query = {**KEEP_ALIVE, "application_name": "ges-backups", **given}
     if "connect_timeout" not in given:
         credentials.connect_timeout = CONNECT_SECONDS
     return credentials
-
-
-def _driver() -> Any:
-    try:
-        import psycopg2  # noqa: PLC0415 - only where a history is in PostgreSQL
-    except ImportError:
-        raise PostgresError(
-            "PostgreSQL needs a driver: pip install 'ges-backup-history[postgres]'."
-        ) from None
-    return psycopg2
 
 
 def _first_line(error: BaseException) -> str:

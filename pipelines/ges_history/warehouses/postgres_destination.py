@@ -43,7 +43,7 @@ class HistoryPostgres(dlt_postgres):
         """Arrow tables stay Parquet until they are copied, without a driver of their own for it."""
         caps = super()._raw_capabilities()
         caps.supported_loader_file_formats = ["insert_values", "parquet"]
-        caps.loader_file_format_selector = None
+        caps.loader_file_format_selector = None  # type: ignore[assignment]  # None is its default
         caps.type_mapper = _TypeMapper
         return caps
 
@@ -216,7 +216,8 @@ class _MergeJob(Job, HasFollowupJobs):
         return (
             f"INSERT INTO {table} AS d ({every}) SELECT {', '.join(f's.{name(c)}' for c in columns)}"  # noqa: S608
             f" FROM arrived s LEFT JOIN {table} d ON {' AND '.join(f'd.{k} = s.{k}' for k in keys)}"
-            f" WHERE d.{keys[0]} IS NULL" + ("" if is_insert_only else f" OR {changed}")
+            f" WHERE d.{keys[0]} IS NULL"
+            + ("" if is_insert_only else f" OR {changed}")
             + f" ON CONFLICT ({', '.join(keys)}) DO "
             + ("NOTHING" if is_insert_only else f"UPDATE SET {values}")
         )
