@@ -79,9 +79,15 @@ class PostgresProxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        upstream = socket.create_connection(("127.0.0.1", self._server_port))
-        with contextlib.suppress(OSError, EOFError), client, upstream as server:
+        address = ("127.0.0.1", self._server_port)
+        with (
+            contextlib.suppress(OSError, EOFError),
+            client,
+            socket.create_connection(address) as server,
+        ):
             pair = {client, server}
+            for one in pair:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets |= pair
             awaited = threading.Event()
             try:

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,19 @@ class PostgresServer:
     port: int
     user: str | None
     _process: "subprocess.Popen[bytes] | None" = None
+    _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = [f"--{name}={value}" for name, value in {**OPTIONS, "port": self.port}.items()]
         command = _as_owner(self.user, _program("postgres"), "-D", str(self.folder), *options)
-        with (self.folder.parent / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
+        with (self.folder.parent / "log").open(
+            "ab"
+        ) as log:  # it ends with the thread that starts it
+            self._process = self._starter.submit(
+                subprocess.Popen, command, stdout=log, stderr=log, cwd="/"
+            ).result()
         deadline = time.monotonic() + STARTED_WITHIN_SECONDS
         ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode != 0:

@@ -1,19 +1,12 @@
 """The proxy that ends things at a statement: what "before" and "after" mean."""
 
 import io
-from collections.abc import Iterator
 
 import psycopg2
 import pytest
 
 from postgres_proxy import PostgresProxy, When
-from postgres_server import PostgresDatabase, PostgresServer
-
-
-@pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[PostgresProxy]:
-    with PostgresProxy(postgres_server.port) as proxy:
-        yield proxy
+from postgres_server import PostgresDatabase
 
 
 def test_statements_pass_and_are_counted(postgres: PostgresDatabase, proxy: PostgresProxy) -> None:

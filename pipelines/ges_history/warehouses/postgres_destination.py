@@ -17,10 +17,14 @@ from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, HasFollowupJobs, LoadJob
 from dlt.common.destination.client import RunnableLoadJob as Job
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema, TColumnSchema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import postgres as dlt_postgres
-from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
+from dlt.destinations.impl.postgres.configuration import (
+    PostgresClientConfiguration,
+    PostgresCredentials,
+)
 from dlt.destinations.impl.postgres.factory import PostgresTypeMapper
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
@@ -37,7 +41,28 @@ ANALYZE_FROM_ROWS = 1000
 
 
 class HistoryPostgres(dlt_postgres):
-    """The destination; dlt's state and configuration know it as `postgres`."""
+    """The destination; dlt's state and configuration know it as `postgres`.
+
+    Args:
+        credentials: Of the database, resolved.
+    """
+
+    def __init__(self, credentials: PostgresCredentials) -> None:
+        super().__init__(credentials)
+        self._resolved: PostgresClientConfiguration | None = None
+
+    def capabilities(
+        self,
+        config: PostgresClientConfiguration | None = None,
+        naming: NamingConvention | None = None,
+    ) -> DestinationCapabilitiesContext:
+        """dlt's own, with the configuration resolved once: it asks some twenty times a load."""
+        if config is None:
+            if self._resolved is None:
+                known = self.spec(credentials=self.config_params["credentials"])
+                self._resolved = self.configuration(known, accept_partial=True)
+            config = self._resolved
+        return super().capabilities(config, naming)
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         """Arrow tables stay Parquet until they are copied, without a driver of their own for it."""
@@ -111,7 +136,9 @@ class _Client(PostgresClient):
         return False
 
     def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
-        """dlt's own, one pipeline at a time."""
+        """dlt's own, one pipeline at a time; no staging dataset is made to be emptied."""
+        if truncate_tables is not None and not set(truncate_tables):
+            return
         with self.sql_client.begin_transaction():
             self._lock_tables()
             super().initialize_storage(truncate_tables)  # type: ignore[arg-type]

@@ -13,9 +13,11 @@ from ges_history.warehouses.postgres_destination import LOCK_OF_TABLES
 from ges_history.warehouses.postgres_keys import ensure_keys
 from ges_history.warehouses.postgres_sql import DuckDbTypes, cast_to, to_postgres
 from ges_history.warehouses.postgres_tables import (
+    STAGING,
     TABLES,
     Known,
     comments,
+    leftovers,
     literal,
     missing_columns,
     missing_tables,
@@ -66,7 +68,7 @@ def report_selects() -> dict[str, str]:
 
 def fingerprint() -> str:
     """Names the views and comments of this version."""
-    parts = [str(MADE_HOW), *view_statements(), *comments()]
+    parts = [str(MADE_HOW), *view_statements(), comments()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -108,7 +110,8 @@ def publish(connection: Any) -> bool:
         for statement in (*missing_tables(state.tables), *missing_columns(state.tables)):
             cursor.execute(statement)
         ensure_keys(connection, DATASET)
-        for statement in comments():
+        cursor.execute(comments())
+        for statement in leftovers(state.tables, _staged(cursor)):
             cursor.execute(statement)
         _make_views(cursor, state)
     return True
@@ -119,6 +122,11 @@ def _ensure_schema(cursor: Any, schema: str) -> None:
     cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,))
     if not cursor.fetchall():
         cursor.execute(f'CREATE SCHEMA "{schema}"')
+
+
+def _staged(cursor: Any) -> list[str]:
+    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (STAGING,))
+    return [table for (table,) in cursor.fetchall()]
 
 
 def _make_views(cursor: Any, state: State) -> None:

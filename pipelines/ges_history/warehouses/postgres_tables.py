@@ -15,6 +15,7 @@ TABLES: dict[str, dict[str, Any]] = {
 }
 REQUIRED = frozenset(("backups", "graphs", "listings"))
 """Without them there is no history."""
+STAGING = f"{DATASET}_staging"
 LOAD_ID = "_dlt_load_id"
 
 _TYPES = {
@@ -70,14 +71,29 @@ def missing_columns(tables: Known) -> list[str]:
     ]
 
 
-def comments() -> list[str]:
+def comments() -> str:
     """Statements that describe each column."""
-    return [
+    return ";\n".join(
         f"""COMMENT ON COLUMN "{DATASET}".{table}.{name} IS {literal(hint["description"])}"""
         for table, columns in TABLES.items()
         for name, hint in columns.items()
         if "description" in hint
-    ]
+    )
+
+
+def leftovers(tables: Known, staged: list[str]) -> list[str]:
+    """Statements that drop what the first release needed: the evidence of marks, staged copies.
+
+    Args:
+        tables: Those of the dataset.
+        staged: Names of those in the staging dataset.
+    """
+    script = [f'DROP TABLE "{DATASET}".listed_backups'] if "listed_backups" in tables else []
+    ours = {*TABLES, "listed_backups", "_dlt_version"}
+    if staged and ours.issuperset(staged):
+        script += [f'DROP TABLE "{STAGING}".{table}' for table in staged]
+        script.append(f'DROP SCHEMA "{STAGING}"')
+    return script
 
 
 def literal(text: str) -> str:
