@@ -17,6 +17,7 @@ import pytest
 from ges_emulator import Emulator
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.run import load
+from ges_history.warehouses import warehouse_for
 from harness import Row, Warehouse, settings_for
 from postgres_proxy import PostgresProxy, When
 from postgres_server import PostgresDatabase, PostgresServer
@@ -45,9 +46,15 @@ def _forks() -> multiprocessing.context.ForkServerContext:
 
 @dataclass
 class PostgresHistory(Warehouse):
-    """A database that loads go to; `path` names the folder of packages."""
+    """A database that loads go to; `path` names the folder of packages.
+
+    Attributes:
+        database: Where it is.
+        project: Only this project's rows are looked at, where there are several.
+    """
 
     database: PostgresDatabase = field(kw_only=True)
+    project: str | None = None
 
     def load(self, emulator: Emulator, **settings: Any) -> LoadOutcome:
         """One load in this process."""
@@ -60,7 +67,8 @@ class PostgresHistory(Warehouse):
 
     def rows(self, table: str) -> list[Row]:
         """All rows of a table of the dataset."""
-        return self.database.rows(table)
+        rows = self.database.rows(table)
+        return [row for row in rows if self.project in (None, row.get("project_id", self.project))]
 
     def repeated(self) -> dict[str, list[Any]]:
         """{table: keys that are there more than once}, for those that have any."""
@@ -79,6 +87,14 @@ class PostgresHistory(Warehouse):
         )
         process.start()
         return process
+
+    @contextmanager
+    def held(self, project: str) -> Iterator[None]:
+        """Hold the lock of a project, as a load does."""
+        with _environment(self.database.environment):
+            warehouse = warehouse_for(self.path, "postgres")
+        with warehouse.lock(project):
+            yield
 
     def load_killed(
         self, emulator: Emulator, proxy: PostgresProxy, nth: int, when: When
