@@ -62,7 +62,7 @@ class PostgresHistory(Warehouse):
 
     def load_with(self, **settings: Any) -> LoadOutcome:
         """One load with these settings and no others."""
-        with _environment(self.database.environment):
+        with environment_of(self.database):
             return load(self.path, destination="postgres", **settings)
 
     def rows(self, table: str) -> list[Row]:
@@ -91,7 +91,7 @@ class PostgresHistory(Warehouse):
     @contextmanager
     def held(self, project: str) -> Iterator[None]:
         """Hold the lock of a project, as a load does."""
-        with _environment(self.database.environment):
+        with environment_of(self.database):
             warehouse = warehouse_for(self.path, "postgres")
         with warehouse.lock(project):
             yield
@@ -117,9 +117,10 @@ def _load(path: Path, variables: Mapping[str, str], settings: dict[str, Any]) ->
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment_of(database: PostgresDatabase) -> Iterator[None]:
+    """dlt's configuration names this database meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
+        for name, value in database.environment.items():
             patch.setenv(name, value)
         yield
 

@@ -67,7 +67,7 @@ class PostgresReader:
     def read(self, sql: str, *values: Any) -> pa.Table:
         """The rows of a query."""
         schema = self._types.schema_of(sql, *values)
-        query = to_postgres(sql, shadowed=self._shadowed, marks=bool(values))
+        query = to_postgres(sql, shadowed=self._shadowed, marks=bool(values), width=len(schema))
         with self._connection.cursor() as cursor:
             text = cursor.mogrify(query, values or None).decode()
             answer = io.BytesIO()

@@ -49,17 +49,22 @@ _FROM_ARROW = {
 
 
 @lru_cache(256)
-def to_postgres(sql: str, *, shadowed: bool = False, marks: bool = False) -> str:
+def to_postgres(sql: str, *, shadowed: bool = False, marks: bool = False, width: int = 0) -> str:
     """A statement in PostgreSQL's SQL.
 
     Args:
         sql: DuckDB's.
         shadowed: Tables and views are taken from the session's own, see `postgres_reading`.
         marks: Values follow, so that ``?`` becomes ``%s``.
+        width: How many columns the answer has, for ORDER BY ALL.
     """
     from sqlglot import exp, parse_one  # noqa: PLC0415 - a tenth of a second
 
     def fit(node: "exp.Expression") -> "exp.Expression":
+        if isinstance(node, exp.Order) and [one.name.upper() for one in node.expressions] == [
+            "ALL"
+        ]:
+            node.set("expressions", [exp.Literal.number(n + 1) for n in range(width)])
         if marks and isinstance(node, exp.Placeholder):
             return exp.Var(this=_MARK)
         if shadowed and isinstance(node, exp.Table) and node.db in {"ges", "reports"}:
