@@ -1,5 +1,6 @@
 """``ges-backups demo``: everything at once, on a living stand-in of the API."""
 
+import json
 import os
 import shlex
 import shutil
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ges_history.commands import options
 from ges_history.errors import DatabaseError
 
 if TYPE_CHECKING:
     from ges_emulator import Emulator
     from ges_history.loading.outcome import LoadOutcome
 
-DEFAULT = Path("ges_backups.duckdb")
+DEFAULT = Path("ges_demo.duckdb")
+"""Never the file of a history of one's own."""
 SHOWN_CHANGES = 4
 
 _CHANGES = """
@@ -28,13 +29,21 @@ ORDER BY gone, start_timestamp DESC
 
 
 @click.command()
-@options.database
+@click.option(
+    "--database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULT,
+    show_default=True,
+    metavar="PATH",
+    allow_from_autoenv=False,  # GES_BACKUPS_DATABASE is where one's own history is
+    help="The DuckDB file of the demo; an earlier demo in it is made anew.",
+)
 def demo(database: Path) -> None:
     """Load a believable fleet, let a day pass, load again, and show what that brought."""
     from ges_emulator import Emulator, demo_fleet  # noqa: PLC0415 - start-up stays fast
 
     fleet = demo_fleet(now=datetime.now(UTC) - timedelta(days=1))
-    _make_room(database, fleet.project_id)
+    _make_room(database)
     kept = sum(len(graph.backups) for graph in fleet.graphs)
     with Emulator(fleet) as emulator:
         click.secho("1. A stand-in for the API", bold=True)
@@ -53,24 +62,20 @@ def demo(database: Path) -> None:
     click.echo(_next_steps(database))
 
 
-def _make_room(database: Path, project_id: str) -> None:
-    """Remove an earlier demo; refuse any other file.
-
-    Raises:
-        DatabaseError: The file holds something else than a demo.
-    """
+def _make_room(database: Path) -> None:
+    """Remove an earlier demo; anything else is left to the load, which refuses it in words."""
     if not database.exists():
         return
+    from ges_history.warehouses.layout import is_demo  # noqa: PLC0415
     from ges_history.warehouses.opening import connect  # noqa: PLC0415
 
-    with connect(database) as history:
-        projects = history.sql("SELECT DISTINCT project_id FROM ges.backups").fetchall()
-    if [(project_id,)] != projects:
-        raise DatabaseError(
-            f"{database} holds a history that is no demo, so it is left alone: "
-            "give another file with --database."
-        )
-    database.unlink()
+    try:
+        with connect(database) as history:
+            was_demo = is_demo(history, "history")
+    except DatabaseError:
+        return
+    if was_demo:
+        database.unlink()
 
 
 def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
@@ -81,6 +86,7 @@ def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
         database,
         say=lambda line: click.echo(f"   {line}", err=True),
         isolated=True,
+        is_demo=True,
         project_id=emulator.fleet.project_id,
         endpoint=emulator.endpoint,
         credentials=DEFAULT_TOKEN,
@@ -110,17 +116,17 @@ def _show_changes(database: Path) -> None:
 
 
 def _next_steps(database: Path) -> str:
-    option = "" if database == DEFAULT else f" --database {shlex.quote(str(database))}"
-    file = shlex.quote(str(database))
     command, python = _typed("ges-backups"), _typed("python")
+    page = shlex.quote(str(database.with_suffix(".html")))
+    option = f"--database {shlex.quote(str(database))}"
+    code = f'import ges_history as h; print(h.read_report("growth", {json.dumps(str(database))}))'
     return f"""\
-   The history is in {database}, one DuckDB file. Look at it:
-     {command} report{option}
-     {command} report size_trend --graph orders{option}
-     {command} report --html backups.html{option}
-     {python} -c "import ges_history as h; print(h.read_report('growth', {str(database)!r}))"
-     duckdb {file} "FROM reports.anomalies"
-   Your own project: set the endpoint, the project id and a token (see README), then
+   The demo's history is in {database}, one DuckDB file. Look at it:
+     {command} report {option}
+     {command} report size_trend --graph orders {option}
+     {command} report --html {page} {option}
+     {python} -c {shlex.quote(code)}
+   Your own project: set the region, the project id and a token (see README), then
      {command} load"""
 
 
@@ -128,6 +134,6 @@ def _typed(program: str) -> str:
     """How a program beside this one is called from here: by name where PATH finds it."""
     beside = Path(sys.executable).with_name(program)
     found = shutil.which(program)
-    if found is not None and Path(found).absolute() == beside.absolute():
+    if found and beside in (Path(found).absolute(), Path(found).resolve()):
         return program
     return shlex.quote(os.path.relpath(beside))
