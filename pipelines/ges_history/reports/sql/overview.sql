@@ -121,7 +121,7 @@ counts AS (
 ),
 rhythm AS (
     SELECT project_id,
-        COALESCE(LEAST(GREATEST(2 * MEDIAN(usual_gap_hours), 6.0), 48.0), 48.0)
+        LEAST(GREATEST(COALESCE(2 * MEDIAN(usual_gap_hours), 48.0), 6.0), 48.0)
             AS stale_after_hours
     FROM recovery
     GROUP BY project_id
