@@ -7,6 +7,7 @@ policy's; without one, twice the graph's usual gap, as `overdue` has it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 from ges_history.reports.overview import Fleet, Key, Scope
@@ -81,7 +82,7 @@ def _split(table: Any) -> Any:
     numbers = table.column("number").to_numpy()
     days, ages = days_of(table.column("day")), table.column("age_hours").to_pylist()
     starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-    for first, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
+    for first, end in pairwise([*starts, len(numbers)]):
         yield int(numbers[first]), days[first:end], ages[first:end]
 
 
