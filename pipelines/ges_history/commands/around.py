@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class SecretUrl(click.ParamType[str]):
+class SecretUrl(options.TextType):
     """A URL that is itself a secret: no message holds it."""
 
     name = "url"

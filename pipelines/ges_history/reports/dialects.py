@@ -5,13 +5,26 @@ PostgreSQL's seconds since 1970 are NUMERIC. Spark counts whole seconds, knows n
 two arguments and no materialized CTE.
 """
 
-from sqlglot import exp, parse_one
+from sqlglot import Dialect, exp, parse_one
+
+from ges_history.errors import HistoryError
 
 _SPARK = {"spark", "spark2", "databricks"}
 
 
+class UnknownDialectError(HistoryError, ValueError):
+    """sqlglot does not write this SQL."""
+
+
 def transpiled(statement: str, dialect: str) -> str:
-    """A statement of DuckDB's SQL in another, by sqlglot's name of it."""
+    """A statement of DuckDB's SQL in another, by sqlglot's name of it.
+
+    Raises:
+        UnknownDialectError: There is none of that name; the message lists them.
+    """
+    if not Dialect.get(dialect):
+        names = ", ".join(sorted(name for name in Dialect.classes if name))
+        raise UnknownDialectError(f"There is no SQL {dialect!r}; there are {names}.")
     tree = parse_one(statement, read="duckdb")
     is_spark = dialect in _SPARK
 

@@ -8,7 +8,14 @@
 -- reached on the day (at its end, or at the last success before the next began): a recovery point
 -- objective of so many hours was met on the day where this is not above it. Both are null where
 -- there never was a backup. reports.gaps has the same gaps one by one, with their backups.
+-- Columns:
+--   day: UTC day.
+--   successes: Successes that started on the day.
+--   longest_gap_hours [h]: Whole length of the longest time without a new success that touches the day.
+--   oldest_age_hours [h]: Highest age that the last success reached on the day.
+-- Key: project_id, graph_id, day
 -- Time: day
+-- Empty: no graph was listed without an error yet
 -- Reads: ges.backups, reports.graph_names.
 WITH graphs AS (
     SELECT project_id, graph_id, graph_name, project_name,

@@ -5,7 +5,17 @@
 -- expected is the median of the up to 30 successes before (at least 8 with a known value). The
 -- deviation is the difference by the largest of 1.4826 times their median absolute deviation,
 -- 1 % of expected, and 1. Listed where it is beyond 5 and the change beyond 20 %.
+-- Columns:
+--   backup_id: ID of the backup.
+--   started_at [UTC]: Its start.
+--   kind: size_drop, size_jump or slow.
+--   value [MB or s]: Its size, or for slow its duration.
+--   expected [MB or s]: Median of the up to 30 successes before.
+--   deviation [robust sd]: Difference in robust standard deviations, signed.
+--   change_pct [%]: Difference in percent of expected; null where that is 0.
+-- Key: project_id, graph_id, started_at, backup_id, kind
 -- Time: started_at
+-- Empty: no backup differs from the 8 or more successes before it by 20 % and 5 robust standard deviations
 -- Reads: ges.backups, reports.graph_names.
 -- A number in place of each graph's ids: what follows sorts and joins millions of rows by it.
 WITH graphs AS (

@@ -3,7 +3,17 @@
 -- Units: durations in seconds, as the API reports them; mb_per_s is total size by total duration
 -- of the successes where both are known, null where the total is 0. The quantiles are continuous.
 -- is_partial: the week had not ended when the project was last listed.
+-- Columns:
+--   week: Monday of the UTC week.
+--   backups: Successes that started in the week.
+--   p50_duration_s [s]: Median of their durations.
+--   p95_duration_s [s]: What 95 % of them took at most.
+--   max_duration_s [s]: The longest.
+--   mb_per_s [MB/s]: Their size by their duration.
+--   is_partial: Whether the week had not ended when the project was last listed.
+-- Key: project_id, graph_id, week
 -- Time: week
+-- Empty: no backup succeeded yet
 -- Reads: ges.backups, reports.graph_names.
 WITH weekly AS (
     SELECT project_id, graph_id,

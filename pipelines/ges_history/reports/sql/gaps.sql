@@ -3,6 +3,13 @@
 -- was no success (what came before its first success: backup_before is null).
 -- gap_hours runs from began_at to ended_at, in hours; while ended_at and backup_after are null the
 -- gap is open, and runs to known_until of reports.graph_names.
+-- Columns:
+--   began_at [UTC]: Start of the success before; of the first backup where none succeeded before.
+--   ended_at [UTC]: Start of the next success; null while there is none.
+--   gap_hours [h]: Length; of an open gap until known_until.
+--   backup_before: ID of the success that it follows, if any.
+--   backup_after: ID of the success that ended it, if any.
+-- Key: project_id, graph_id, began_at, backup_before
 -- Time: began_at
 -- Reads: ges.backups, reports.graph_names.
 WITH successes AS (

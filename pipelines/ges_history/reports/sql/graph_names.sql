@@ -5,6 +5,13 @@
 -- loaded_at is when the project was last listed, whatever came of it. known_until is when the
 -- graph was last listed without an error (by the project's listing where it has none of its own),
 -- or the start of its newest backup where that is later and not ahead of the clock.
+-- Columns:
+--   region: Region of the project, or the host of its endpoint.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   loaded_at [UTC]: When the project was last listed, whatever came of it.
+--   first_backup_at [UTC]: Start of the graph's first backup known, of any status.
+--   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
+-- Key: project_id, graph_id
 -- Reads: ges.graphs, ges.listings, ges.projects, ges.backups.
 WITH listed AS (
     SELECT project_id, id AS graph_id, name AS graph_name, deleted_at AS graph_deleted_at

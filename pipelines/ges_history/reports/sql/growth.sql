@@ -15,8 +15,29 @@
 -- after last_day, low and high the bounds of its 95 % prediction interval: 1.96 standard errors,
 -- s * sqrt(1 + 1 / n + distance^2 / sxx) with s^2 the squared residuals by n - 2. Slope, r2,
 -- projections and bounds are null below 3 points.
+-- Columns:
+--   points: Points that the line is fitted to.
+--   first_day: UTC day of the first of them.
+--   last_day: UTC day of the newest point.
+--   last_size_mb [MB]: Size on that day.
+--   mb_per_day [MB/day]: Slope of the line.
+--   r2 [0-1]: How well it fits.
+--   projected_30d_mb [MB]: The line's value 30 days after last_day.
+--   projected_90d_mb [MB]: The line's value 90 days after last_day.
+--   low_30d_mb [MB]: Lower bound of the 95 % prediction interval 30 days after last_day.
+--   high_30d_mb [MB]: Its upper bound.
+--   low_90d_mb [MB]: Lower bound of the 95 % prediction interval 90 days after last_day.
+--   high_90d_mb [MB]: Its upper bound.
+--   level_since: UTC day on which the size last changed for good, if it did.
+--   level_before_mb [MB]: Median size before that day.
+--   level_mb [MB]: Median size from that day on.
+--   level_change_pct [%]: Their difference in percent of the one before.
+--   level_backups: Successes since.
+--   is_new_level: Whether those are at most 30, so that the change is not yet the normal.
+-- Key: project_id, graph_id
 -- Time: last_day
 -- Now: is_new_level DESC NULLS LAST, mb_per_day DESC NULLS LAST
+-- Empty: no backup of known size succeeded yet
 -- Reads: reports.size_trend.
 WITH points AS (
     SELECT project_id, graph_id, graph_name, project_name, day, backups,

@@ -11,27 +11,52 @@
 -- days of it. What was deleted before first_listed_at is not known, so it is not among removed.
 -- loaded_at is when the project was last listed. stale: that is longer ago than stale_after_hours,
 -- twice the median of its graphs' usual gaps, but at least 6 and at most 48 hours (48 without one).
+-- Columns:
+--   region: Region, or the host of the endpoint.
+--   graphs: Graphs known.
+--   graphs_at_source: Those that are in the project's list.
+--   attention: Graphs at the source that want attention.
+--   overdue: Graphs at the source whose last success is overdue.
+--   never_succeeded: Graphs at the source without any success.
+--   running: Backups in progress.
+--   stuck: Those that seem stuck.
+--   failed_listings: Graphs whose latest listing failed.
+--   anomalies_7d: Anomalies of backups of the last 7 days.
+--   new_levels: Graphs at the source whose size changed for good, not yet the normal.
+--   rejected_30d: Records that did not fit, first seen in the last 30 days.
+--   backups_kept: Backups in the history.
+--   backups_at_source: Those that are still at the source.
+--   stored_mb [MB]: Size of those at the source.
+--   deleted_mb [MB]: Size of those that have left it.
+--   added_30d_mb [MB]: Size of the successes that started in the 30 days up to the last load.
+--   removed_30d_mb [MB]: Size of the successes that were deleted in those days.
+--   growth_mb_per_day [MB/day]: Their difference by 30.
+--   projected_30d_mb [MB]: stored_mb after 30 more such days.
+--   projected_90d_mb [MB]: stored_mb after 90 more such days.
+--   succeeded_30d: Successes that started in the last 30 days.
+--   failed_30d: Failures that started in the last 30 days.
+--   success_rate_30d [0-1]: Successes among the two.
+--   first_listed_at [UTC]: When the project was first listed.
+--   loaded_at [UTC]: When it was last listed.
+--   load_age_hours [h]: How long ago that is.
+--   stale_after_hours [h]: From what age on that is too long.
+--   stale: Whether it is longer ago than that.
+-- Key: project_id
 -- Now: stale DESC NULLS FIRST, attention DESC, new_levels DESC, anomalies_7d DESC
 -- Time: loaded_at
--- Reads: ges.projects, ges.backups, ges.rejected_backups, reports.graph_names, reports.recovery_point, reports.running, reports.anomalies, reports.growth, reports.load_health.
+-- Empty: no project was loaded yet
+-- Reads: ges.backups, ges.rejected_backups, reports.project_names, reports.graph_names, reports.recovery_point, reports.running, reports.anomalies, reports.growth, reports.load_health.
 WITH graphs AS (
     SELECT project_id, COUNT(*) AS graphs,
-        COUNT(CASE WHEN graph_deleted_at IS NULL THEN 1 END) AS graphs_at_source,
-        MAX(loaded_at) AS loaded_at
+        COUNT(CASE WHEN graph_deleted_at IS NULL THEN 1 END) AS graphs_at_source
     FROM reports.graph_names
     GROUP BY project_id
 ),
 projects AS (
-    SELECT k.project_id, COALESCE(p.name, k.project_id) AS project_name, p.region,
-        COALESCE(g.graphs, 0) AS graphs, COALESCE(g.graphs_at_source, 0) AS graphs_at_source,
-        p.first_listed_at, COALESCE(g.loaded_at, p.last_listed_at) AS loaded_at
-    FROM (
-        SELECT project_id FROM graphs
-        UNION
-        SELECT id AS project_id FROM ges.projects
-    ) AS k
-    LEFT JOIN ges.projects AS p ON k.project_id = p.id
-    LEFT JOIN graphs AS g ON k.project_id = g.project_id
+    SELECT p.project_id, p.project_name, p.region, COALESCE(g.graphs, 0) AS graphs,
+        COALESCE(g.graphs_at_source, 0) AS graphs_at_source, p.first_listed_at, p.loaded_at
+    FROM reports.project_names AS p
+    LEFT JOIN graphs AS g ON p.project_id = g.project_id
 ),
 recovery AS MATERIALIZED (
     SELECT project_id, graph_id, graph_deleted_at IS NULL AND overdue AS is_overdue,

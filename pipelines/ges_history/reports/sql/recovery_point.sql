@@ -8,8 +8,20 @@
 -- gaps that a success ended within the last 90 days. overdue: age_when_known_hours is above twice
 -- the usual gap, so that a load that does not run is no overdue backup; null without a rhythm.
 -- graph_deleted_at is set where the graph itself has left its project.
+-- Columns:
+--   last_success_at [UTC]: Start of the last successful backup.
+--   rpo_age_hours [h]: Its age now; a newer one may not be loaded yet.
+--   usual_gap_hours [h]: Median gap between the last 30 successes.
+--   longest_gap_hours [h]: Longest gap that a success ended in the last 90 days.
+--   overdue: Whether age_when_known_hours is above twice the usual gap.
+--   successes: Successful backups known.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
+--   age_when_known_hours [h]: Age of the last success at known_until.
+-- Key: project_id, graph_id
 -- Time: last_success_at
 -- Now: CASE WHEN graph_deleted_at IS NULL THEN 0 ELSE 1 END, CASE WHEN successes = 0 THEN 0 WHEN overdue THEN 1 ELSE 2 END, age_when_known_hours / NULLIF(usual_gap_hours, 0) DESC NULLS LAST
+-- Empty: no graph is known: the projects are empty, or were not loaded yet
 -- Reads: ges.backups, reports.graph_names.
 WITH gaps AS (
     SELECT project_id, graph_id, started_at,

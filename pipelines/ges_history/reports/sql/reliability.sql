@@ -3,7 +3,17 @@
 -- success_rate, from 0 to 1, is of those that ended (null where none did). The streak counts
 -- failures with no success between them, in order of start (then id), within the month.
 -- is_partial: the month had not ended when the project was last listed.
+-- Columns:
+--   month: First day of the UTC month.
+--   backups: Backups that started in the month.
+--   succeeded: Those that succeeded.
+--   failed: Those that failed.
+--   success_rate [0-1]: Successes among those that ended.
+--   longest_failure_streak: Most failures with no success between them.
+--   is_partial: Whether the month had not ended when the project was last listed.
+-- Key: project_id, graph_id, month
 -- Time: month
+-- Empty: no backup was listed yet
 -- Reads: ges.backups, reports.graph_names.
 WITH monthly AS (
     SELECT project_id, graph_id, id, start_timestamp, status,

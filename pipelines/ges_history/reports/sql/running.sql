@@ -2,8 +2,16 @@
 -- Grain: one row per backup whose status is backing_up and that is still at the source.
 -- Units: seconds. elapsed_s runs to now; p95_duration_s is over all successes of the graph.
 -- stuck: elapsed above three times that; null where the graph never had a success.
+-- Columns:
+--   backup_id: ID of the backup.
+--   started_at [UTC]: Its start.
+--   elapsed_s [s]: Time since then.
+--   p95_duration_s [s]: What 95 % of the graph's successes took at most.
+--   stuck: Whether it has taken more than three times that.
+-- Key: project_id, graph_id, backup_id
 -- Time: started_at
 -- Now: stuck DESC NULLS LAST, elapsed_s DESC
+-- Empty: no backup is in progress
 -- Reads: ges.backups, reports.graph_names.
 WITH unfinished AS (
     SELECT project_id, graph_id, id, started_at,

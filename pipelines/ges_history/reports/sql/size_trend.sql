@@ -4,7 +4,17 @@
 -- backups counts the day's successes, size_mb is that of the last one (by start, then id),
 -- previous_size_mb that of the day before with a success, avg_7d_mb the mean of size_mb over
 -- the seven calendar days that end here. Deleted backups count.
+-- Columns:
+--   day: UTC day.
+--   backups: Successes that started on the day.
+--   size_mb [MB]: Size of the day's last success.
+--   previous_size_mb [MB]: Size of the last success of the day before with one.
+--   change_mb [MB]: Difference of the two.
+--   change_pct [%]: The same in percent of the previous size; null where that is 0.
+--   avg_7d_mb [MB]: Mean of size_mb over the seven calendar days that end here.
+-- Key: project_id, graph_id, day
 -- Time: day
+-- Empty: no backup succeeded yet
 -- Reads: ges.backups, reports.graph_names.
 WITH graphs AS (
     SELECT project_id, graph_id, graph_name, project_name,

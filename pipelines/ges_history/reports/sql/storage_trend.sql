@@ -5,7 +5,15 @@
 -- by then, and not deleted by then. added_mb began on that day, removed_mb was deleted on it.
 -- What was deleted before the first load is not known: the curve is complete from the project's
 -- first listing on (ges.projects.first_listed_at, reports.overview.first_listed_at).
+-- Columns:
+--   day: UTC day.
+--   backups: Successes at the source when the day ended.
+--   stored_mb [MB]: Their size.
+--   added_mb [MB]: Size of the successes that started on the day.
+--   removed_mb [MB]: Size of the successes that were deleted on the day.
+-- Key: project_id, graph_id, day
 -- Time: day
+-- Empty: no backup succeeded yet
 -- Reads: ges.backups, reports.graph_names.
 WITH graphs AS (
     SELECT project_id, graph_id, graph_name, project_name,
