@@ -35,10 +35,9 @@ class _Unknown(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """On stderr for people; Nagios reads stdout only."""
-        from ges_history.watching.tell import unknown  # noqa: PLC0415
-
         if self._for_nagios:
-            click.echo(unknown(self.message))
+            words = " ".join(self.message.replace("|", "/").split())
+            click.echo(f"GES BACKUPS UNKNOWN: {words}")
         else:
             click.echo(f"ges-backups: {self.message}", file=file, err=True)
 
