@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
+import psycopg2.errors
 
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses.duckdb_obstacles import first_line
+from ges_history.warehouses.layout import quoted
 from ges_history.warehouses.postgres_connection import PostgresServer
-from ges_history.warehouses.postgres_reading import PostgresReader
+from ges_history.warehouses.postgres_reading import PostgresReader, answered
 from ges_history.warehouses.postgres_reports import publish, read_state
 from ges_history.warehouses.postgres_sql import DuckDbTypes
 from ges_history.warehouses.postgres_tables import TABLES
@@ -23,6 +25,8 @@ from ges_history.warehouses.waiting import wait_for
 if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
+
+    from ges_backups.known import Ask
 
 _HOLDER = """
 SELECT a.pid, coalesce(host(a.client_addr), 'the same host')
@@ -101,6 +105,21 @@ class PostgresDatabase:
         if held is not None and not held.is_alive():
             held.take(wait, say)
         yield
+
+    @contextmanager
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
+        """Queries over the tables as they are."""
+        with self._connected(wait, say) as connection:
+            there = read_state(connection).tables
+            tables = {name: f"{quoted(DATASET)}.{quoted(name)}" for name in there}
+
+            def ask(sql: str) -> "pa.Table | None":
+                try:
+                    return answered(connection, sql.format(**tables))
+                except (KeyError, psycopg2.errors.UndefinedColumn):
+                    return None
+
+            yield ask
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
