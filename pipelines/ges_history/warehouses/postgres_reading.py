@@ -36,7 +36,12 @@ _OF_OID = {
     1700: pa.float64(),
 }
 """PostgreSQL's built-in types by their number; all others are text."""
-WORK_MEMORY = "64MB"
+SETTINGS = {
+    "work_mem": "'128MB'",
+    "enable_nestloop": "off",  # of steps upon steps PostgreSQL expects one row, and loops over 10,000
+    "jit": "off",  # takes longer than what it compiles
+}
+"""What the reports are planned with."""
 SMALLEST_BLOCK = 1 << 23
 LARGEST_BLOCK = 1 << 30
 
@@ -71,7 +76,9 @@ class PostgresReader:
         """One state for all reads in it."""
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
+            cursor.execute(
+                "; ".join(f"SET LOCAL {name} = {value}" for name, value in SETTINGS.items())
+            )
             try:
                 yield
             finally:
