@@ -35,6 +35,9 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)
 """
+_NEVER_IDLE = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+"""  # from PostgreSQL 14 on
 _TOUCH = f"""
 UPDATE "{DATASET}".listings l
 SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL, error_msg = NULL,
@@ -214,8 +217,9 @@ class _HeldLock:
         connection = self._connection = self._server.connect(wait, say)
         try:
             read_state(connection)
+            self._check_encoding(connection)
             with connection.cursor() as cursor:
-                cursor.execute("SET idle_session_timeout = 0")
+                cursor.execute(_NEVER_IDLE)
                 wait_for(lambda: self._obstacle(cursor), LoadInProgress, wait, say)
         except psycopg2.Error as error:
             self.release()
@@ -223,6 +227,14 @@ class _HeldLock:
         except BaseException:
             self.release()
             raise
+
+    def _check_encoding(self, connection: "psycopg2.extensions.connection") -> None:
+        encoding = connection.get_parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise DatabaseError(
+                f"{self._server.name} keeps text as {encoding}, which cannot hold every name:"
+                " make a database with ENCODING 'UTF8'."
+            )
 
     def _obstacle(self, cursor: Any) -> str | None:
         """Try to take it; who has it, or None."""

@@ -67,6 +67,8 @@ def to_postgres(sql: str, *, shadowed: bool = False, marks: bool = False, width:
             "ALL"
         ]:
             node.set("expressions", [exp.Literal.number(n + 1) for n in range(width)])
+        if isinstance(node, exp.Avg | exp.StddevPop):  # of bigint it counts in slow numeric
+            node.set("this", exp.cast(node.this, "DOUBLE"))
         if marks and isinstance(node, exp.Placeholder):
             return exp.column(_MARK)
         if shadowed and isinstance(node, exp.Table) and node.db in {"ges", "reports"}:
