@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ges_history.errors import HistoryError
-    from ges_history.loading.run import load
+    from ges_history.loading.projects import load
     from ges_history.reports.catalogue import report_names
     from ges_history.reports.describe import describe
     from ges_history.reports.read import read_report
@@ -41,7 +41,7 @@ _HOMES = {
     "HistoryError": "ges_history.errors",
     "connect": "ges_history.warehouses.opening",
     "describe": "ges_history.reports.describe",
-    "load": "ges_history.loading.run",
+    "load": "ges_history.loading.projects",
     "read_report": "ges_history.reports.read",
     "report_names": "ges_history.reports.catalogue",
 }

@@ -39,7 +39,7 @@ from .errors import (
     TransientError,
     one_line,
 )
-from .pace import Cancelled, Pace
+from .pace import Cancelled, Gate, Pace
 from .settings import is_loopback
 
 T = TypeVar("T")
@@ -60,23 +60,36 @@ class GesClient:
         endpoint: Base URL, checked by `settings.resolve_endpoint`.
         concurrency: Requests in flight at once.
         request_seconds: How long one request may be tried, all attempts together.
+        gate: Shared with other clients of the endpoint; None for one of its own.
 
     The retried answers are 429 (``Retry-After`` honoured), 5xx, resets, timeouts, cut and
     malformed bodies. Redirects are never followed: the credential must not leave the endpoint.
     """
 
-    def __init__(self, endpoint: str, *, concurrency: int, request_seconds: float) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        concurrency: int,
+        request_seconds: float,
+        gate: Gate | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.request_seconds = request_seconds
-        self.pace = Pace(concurrency)
+        self.pace = Pace(gate or Gate(concurrency))
         self._authorizer = Authorizer(_NoAuth())
         self._local = threading.local()
         self._lines = Lines()
         self._verify = _bundle(endpoint)
         self._proxies: dict[str, dict[str, str]] = {}
 
-    def authorize(self, credentials: GesCredentials, project_id: str, region: str | None) -> None:
-        """Sign requests with these credentials; a password is turned into a token when first needed."""
+    def authorize(
+        self, credentials: GesCredentials, project_id: str | None, region: str | None
+    ) -> None:
+        """Sign requests with these credentials; a password is turned into a token when first needed.
+
+        The token is for the project; without one, for the account.
+        """
         if credentials.token:
             self._authorizer = Authorizer(TokenAuth(credentials.token))
         elif credentials.access_key and credentials.secret_key:
@@ -194,8 +207,8 @@ class GesClient:
             case "newer" if refusals > MAX_REFUSED_TRIES:
                 raise _refused_credential(401, body)
 
-    def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str) -> str:
-        """POST a password identity with project scope; the token comes in ``X-Subject-Token``."""
+    def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str | None) -> str:
+        """POST a password identity with its scope; the token comes in ``X-Subject-Token``."""
         path = "/v3/auth/tokens"
         user = {
             "name": credentials.username,
@@ -205,7 +218,9 @@ class GesClient:
         request = {
             "auth": {
                 "identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": {"id": project_id}},
+                "scope": {"project": {"id": project_id}}
+                if project_id
+                else {"domain": {"name": credentials.domain_name}},
             }
         }
 

@@ -78,24 +78,31 @@ class Rate:
         self._next_at = max(self._next_at, now)
 
 
-class Pace:
-    """Lets requests go, at most `concurrency` at once and no faster than the server was seen to take."""
+class Gate:
+    """What all clients of one endpoint share: places in flight, and the rate that it takes."""
 
     def __init__(self, concurrency: int) -> None:
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._lock = threading.Lock()
+        self.slots = threading.BoundedSemaphore(concurrency)
+        self.lock = threading.Lock()
+        self.rate = Rate()
+
+
+class Pace:
+    """Lets the requests of one client through a gate, until it is cancelled."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._cancelled = threading.Event()
-        self._rate = Rate()
 
     @contextmanager
     def slot(self) -> Iterator[None]:
         """One request's place; waits for it, and for its time."""
-        with self._slots:
+        with self._gate.slots:
             if self._cancelled.is_set():
                 raise Cancelled("The load was stopped.")
             now = time.monotonic()
-            with self._lock:
-                at = self._rate.reserve(now)
+            with self._gate.lock:
+                at = self._gate.rate.reserve(now)
             self.sleep(at - now)
             yield
 
@@ -106,13 +113,13 @@ class Pace:
 
     def accepted(self) -> None:
         """A request was taken."""
-        with self._lock:
-            self._rate.accepted()
+        with self._gate.lock:
+            self._gate.rate.accepted()
 
     def throttled(self, retry_after: float | None) -> None:
         """A request was answered 429, with so many seconds to wait or None."""
-        with self._lock:
-            self._rate.throttled(time.monotonic(), retry_after)
+        with self._gate.lock:
+            self._gate.rate.throttled(time.monotonic(), retry_after)
 
     def cancel(self) -> None:
         """End all waiting, now and later."""

@@ -1,13 +1,22 @@
-"""The settings of one project, resolved by dlt from arguments, environment and files, and checked."""
+"""The settings of a project, and of many: resolved by dlt from arguments, environment and files.
 
-from collections.abc import Mapping
+Many projects are a list in ``[[sources.ges_backups.projects]]`` or, as JSON, in the variable
+``SOURCES__GES_BACKUPS__PROJECTS``; what an entry lacks comes from the settings above it. The word
+``all`` stands for all projects that the credential can see.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.specs import BaseConfiguration
 
+from .client import GesClient
 from .credentials import GesCredentials
+from .errors import AnswerError, SettingsError, SourceDown, TransientError
 from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
@@ -85,6 +94,154 @@ def resolve_project(given: Mapping[str, Any], *, isolated: bool = False) -> Proj
         settings.resolve()
         return settings
     return resolve_configuration(ProjectSettings(), sections=SECTIONS, explicit_value=said)
+
+
+@configspec
+class _ProjectList(BaseConfiguration):
+    """The list of projects, as it is set."""
+
+    projects: Any = None
+
+
+def resolve_projects(
+    given: Mapping[str, Any], names: Sequence[str] = (), *, isolated: bool = False
+) -> list[ProjectSettings] | None:
+    """The settings of each listed project, in the order of the list.
+
+    Args:
+        given: Settings that hold for all of them; `projects`, if it is there, is the list.
+        names: Names or ids of the wanted ones; empty for all.
+        isolated: Take nothing from the configuration.
+
+    Returns:
+        None where no list is set: then there is one project.
+
+    Raises:
+        SettingsError: The list is malformed, or a name is not in it.
+        CredentialsError, SourceDown: IAM had to be asked, and did not tell.
+    """
+    others = {name: value for name, value in given.items() if name != "projects"}
+    said = given.get("projects")
+    if said is None and not isolated and others.get("project_id") is None:
+        said = resolve_configuration(
+            _ProjectList(), sections=SECTIONS, accept_partial=True
+        ).projects
+    if said is None:
+        if names:
+            raise SettingsError(
+                f"There is no project {names[0]!r}: no projects are listed. Set "
+                "SOURCES__GES_BACKUPS__PROJECTS, or [[sources.ges_backups.projects]]."
+            )
+        return None
+    entries = _find_projects(others, isolated) if said == "all" else _entries(said)
+    chosen = _choose(entries, names)
+    return [_resolve_entry(entry, others, isolated) for entry in chosen]
+
+
+def _entries(said: Any) -> list[dict[str, Any]]:
+    """The list as it is set, its shape checked."""
+    shape = (
+        'PROJECTS must be "all" or a list like \'[{"name": "orders", "project_id": "0123..."}]\' '
+        "(SOURCES__GES_BACKUPS__PROJECTS, or [[sources.ges_backups.projects]])."
+    )
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except ValueError:
+            raise SettingsError(shape) from None
+    if not isinstance(said, list) or not said or not all(isinstance(one, dict) for one in said):
+        raise SettingsError(shape)
+    entries = [dict(one) for one in said]
+    for entry in entries:
+        _check_entry(entry)
+    for key in ("name", "project_id"):
+        values = [entry[key] for entry in entries]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise SettingsError(f"Two of the projects have the {key} {twice[0]!r}.")
+    return entries
+
+
+def _check_entry(entry: dict[str, Any]) -> None:
+    known = [name for name in ProjectSettings.get_resolvable_fields() if name != "name"]
+    unknown = [name for name in entry if name not in (*known, "name")]
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f": there are {', '.join(known)}."
+        raise SettingsError(f"A project has no setting {unknown[0]!r}{hint}")
+    if not entry.get("project_id"):
+        raise SettingsError(
+            f"The project {entry.get('name') or '?'!r} of PROJECTS has no project_id."
+        )
+    entry.setdefault("name", entry["project_id"])
+    if not isinstance(entry["name"], str) or not entry["name"].isprintable():
+        raise SettingsError("The name of a project must be printable text.")
+
+
+def _choose(entries: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    if not names:
+        return entries
+    known = {value for entry in entries for value in (entry["name"], entry["project_id"])}
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=3) or sorted(
+                entry["name"] for entry in entries
+            )
+            raise SettingsError(f"There is no project {name!r}; there is {', '.join(close)}.")
+    return [entry for entry in entries if {entry["name"], entry["project_id"]} & set(names)]
+
+
+def _resolve_entry(
+    entry: dict[str, Any], others: Mapping[str, Any], isolated: bool
+) -> ProjectSettings:
+    merged = {**others, **entry}
+    if "region" in entry and "endpoint" not in entry:
+        merged["endpoint"] = resolve_endpoint(None, entry["region"])
+    try:
+        return resolve_project(merged, isolated=isolated)
+    except SettingsError as error:
+        raise SettingsError(f"Project {entry['name']}: {error}") from error
+
+
+def _find_projects(given: Mapping[str, Any], isolated: bool) -> list[dict[str, Any]]:
+    """All projects of the account, by IAM's ``GET /v3/auth/projects``.
+
+    Facts: the answer is ``{"projects": [{"id": ..., "name": ..., "enabled": true}]}``; the name of a
+    project is its region's, with what the account has added behind an underscore.
+    """
+    account = resolve_project({**given, "project_id": "0"}, isolated=isolated)
+    client = GesClient(
+        account.credentials.iam_url(account.region),
+        concurrency=1,
+        request_seconds=account.request_seconds,
+    )
+    client.authorize(account.credentials, None, account.region)
+    try:
+        found = client.get("/v3/auth/projects", {}, _parse_projects)
+    except AnswerError as error:
+        raise SourceDown(f"IAM did not tell the account's projects: {error}") from error
+    if not found:
+        raise SettingsError("The credential sees no project: list them in PROJECTS.")
+    if account.endpoint != _endpoint_of(account.region):
+        return found  # an endpoint of one's own serves all of them
+    return [{**one, "region": one["name"].split("_")[0]} for one in found]
+
+
+def _endpoint_of(region: str | None) -> str | None:
+    return resolve_endpoint(None, region) if region else None
+
+
+def _parse_projects(body: bytes) -> list[dict[str, Any]]:
+    try:
+        projects = json.loads(body)["projects"]
+        return [
+            {"name": str(one.get("name") or one["id"]), "project_id": str(one["id"])}
+            for one in projects
+            if one.get("enabled", True)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TransientError(
+            "the answer holds no list of projects", path="/v3/auth/projects", status=200
+        ) from None
 
 
 def _credentials(given: Any) -> GesCredentials:

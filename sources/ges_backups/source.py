@@ -13,6 +13,7 @@ from .client import GesClient
 from .credentials import GesCredentials
 from .graph import ListingOptions
 from .known import Known, ask_the_pipeline, read_known
+from .pace import Gate
 from .project import ProjectSettings, resolve_project
 from .rows import BACKUP_COLUMNS, json_columns
 from .schema import GRAPH_COLUMNS, LISTING_COLUMNS, PROJECT_COLUMNS, REJECTED_COLUMNS
@@ -80,11 +81,16 @@ def ges_backups(
 
 
 def project_source(
-    settings: ProjectSettings, *, full: bool, known: Known | None, observer: Observer
+    settings: ProjectSettings,
+    *,
+    full: bool,
+    known: Known | None,
+    observer: Observer,
+    gate: Gate | None = None,
 ) -> DltSource:
     """`ges_backups` for settings that are resolved, a warehouse that was asked, and an observer."""
     source = dlt.source(resources, name=NAME, spec=BaseConfiguration)
-    return source(settings, full=full, known=known, observer=observer)
+    return source(settings, full=full, known=known, observer=observer, gate=gate)
 
 
 def resources(
@@ -93,6 +99,7 @@ def resources(
     full: bool = False,
     known: Known | None = None,
     observer: Observer | None = None,
+    gate: Gate | None = None,
 ) -> Sequence[DltResource]:
     """The resources of one project.
 
@@ -101,11 +108,13 @@ def resources(
         full: Read everything, whatever the cursors say.
         known: What the warehouse holds of the project; None: the destination is asked for it.
         observer: Is told of each graph's listing.
+        gate: Shared with other projects of the endpoint.
     """
     client = GesClient(
         str(settings.endpoint),
         concurrency=settings.concurrency,
         request_seconds=settings.request_seconds,
+        gate=gate,
     )
     client.authorize(settings.credentials, settings.project_id, settings.region)
 

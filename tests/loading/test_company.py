@@ -29,7 +29,7 @@ from cli_harness import (
 from ges_emulator import Emulator, Fleet
 from ges_history import connect
 from ges_history.errors import DatabaseError, LoadInProgress
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from harness import NOW, Warehouse, assert_exact, fill, fleet_of, settings_for, the_graph
 

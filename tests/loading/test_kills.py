@@ -29,7 +29,7 @@ from ges_history import connect
 from ges_history.causes import is_out_of_memory
 from ges_history.errors import DatabaseError
 from ges_history.loading.packages import HALF_SAVED
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from harness import (
     FIRST_MS,
     NOW,
@@ -63,7 +63,7 @@ POINTS = [
     after(LISTING, 5),
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
-    after(f"{PIPELINE}._save_state", 2),
+    after(f"{PIPELINE}.extract"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
     before(MERGE),
@@ -74,7 +74,6 @@ POINTS = [
     after(f"{PACKAGE}.save_pending_transition"),
     after(f"{LOAD}.create_followup_jobs"),
     after(f"{PACKAGE}.complete_job", 2),
-    after(INSERT),
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
@@ -89,7 +88,6 @@ MORE_POINTS = [
     after(f"{LOADING}.commit_schema_update"),
     after(MERGE, 2),
     after(IN_MERGE, 2),
-    before(INSERT),
     after(f"{LOAD}.create_followup_jobs", 3),
     before(f"{LOADING}.complete_load_package"),
     after(f"{WAREHOUSE}._prune"),
@@ -101,6 +99,8 @@ POINTS_OF_A_FIRST_LOAD = [
     before(f"{LOADING}.commit_schema_update"),
     after(MERGE),
     after(MERGE, 2),
+    before(INSERT),
+    after(INSERT),
     after(COMPLETE),
     after(f"{WAREHOUSE}._make_file"),
     before("ges_history.reports.views._fingerprint"),

@@ -21,7 +21,7 @@ from cli_harness import SETTING, Command, Done, after, environment, folder_of, k
 from ges_backups.errors import GesError
 from ges_emulator import Emulator, Fault, Fleet
 from ges_history.errors import HistoryError
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from harness import Warehouse, fleet_of, settings_for, the_graph
 
 PARTS = {

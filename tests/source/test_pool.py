@@ -251,7 +251,7 @@ def test_a_listing_that_does_not_settle_keeps_the_last_answer_of_each_row_only(
 
 AGAIN = """
 import sys, threading
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from ges_backups.errors import GesError
 settings = dict(project_id={project!r}, endpoint={endpoint!r}, request_seconds=1.0)
 try:

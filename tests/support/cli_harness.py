@@ -25,7 +25,7 @@ STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["ges_history.loading.run", "ges_history.warehouses.duckdb_destination", "dlt"]
+    ["ges_history.loading.projects", "ges_history.warehouses.duckdb_destination", "dlt"]
 )
 
 
@@ -162,14 +162,14 @@ def load_killed_after(
 
 
 def _load_until(path: Path, settings: dict[str, Any], point: Point) -> None:
-    from ges_history.loading.run import load  # noqa: PLC0415 - in the process that dies
+    from ges_history.loading.projects import load  # noqa: PLC0415 - in the process that dies
 
     interrupt_at(point, kill_myself)
     load(path, **settings)
 
 
 def _load_for(path: Path, settings: dict[str, Any], seconds: float) -> None:
-    from ges_history.loading.run import load  # noqa: PLC0415 - in the process that dies
+    from ges_history.loading.projects import load  # noqa: PLC0415 - in the process that dies
 
     timer = threading.Timer(seconds, kill_myself)
     timer.daemon = True
@@ -191,7 +191,7 @@ def working_folders(database: Path) -> list[Path]:
     return [
         path
         for path in folder_of(database).iterdir()
-        if path.is_dir() and path.suffix != ".aside" and (path / "load").is_dir()
+        if path.is_dir() and path.suffix != ".aside" and (path / "normalize").is_dir()
     ]
 
 
@@ -212,7 +212,7 @@ def unfinished(database: Path) -> list[str]:
     left = set()
     for working in working_folders(database):
         left |= {p.name for p in (working / "normalize").iterdir()} - {"extracted", ".version"}
-        left |= {p.name for p in (working / "load" / "new").iterdir()}
+        left |= {p.name for p in (working / "load").glob("new/*")}
     return sorted(left)
 
 

@@ -13,7 +13,7 @@ from hypothesis import settings
 from ges_backups.records import BOOLEAN_FIELDS, NUMBER_FIELDS, TEXT_FIELDS
 from ges_emulator import Emulator, Fleet, Graph
 from ges_history.loading.outcome import LoadOutcome
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 
 TOKEN = "emulator-token"
 NOW = datetime(2025, 1, 1, tzinfo=UTC)

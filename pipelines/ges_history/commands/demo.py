@@ -80,7 +80,7 @@ def _make_room(database: Path) -> None:
 
 def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
     from ges_emulator.service import DEFAULT_TOKEN  # noqa: PLC0415
-    from ges_history.loading.run import load  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.loading.projects import load  # noqa: PLC0415 - dlt takes a second to import
 
     return load(
         database,

@@ -32,7 +32,19 @@ asked for after the load (--check, --metrics, --page) could not be done.
 @click.option("--until", type=options.Instant(), help="Only backups that started before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Say only what is not as it should be.")
-@click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
+@options.destination
+@click.option(
+    "--project",
+    multiple=True,
+    metavar="NAME",
+    help="Only this project of those that the settings list, by name or id; repeatable.",
+)
+@click.option(
+    "--publish",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Then write a snapshot there, a DuckDB file for readers, where anything has changed.",
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -50,6 +62,8 @@ def load(
     as_json: bool,
     quiet: bool,
     destination: str,
+    project: tuple[str, ...],
+    publish: Path | None,
     wait: float,
     **around: Any,
 ) -> None:
@@ -58,7 +72,7 @@ def load(
         raise click.UsageError("--since must be before --until.")
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
-    from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.loading.projects import load as run  # noqa: PLC0415 - dlt takes a second to import
     from ges_history.warehouses import warehouse_for  # noqa: PLC0415
     from ges_history.watching.after import Watched  # noqa: PLC0415
 
@@ -73,12 +87,17 @@ def load(
             since=since,
             until=until,
             destination=destination,
+            project=project,
             wait=wait,
             say=say,
             progress=None if quiet else collector(),
         )
         where = database if destination == "duckdb" else f"the destination {destination}"
         lines = summary(outcome, where)
+        if publish and outcome.exit_code != 1:
+            from ges_history.warehouses.snapshot import publish as write  # noqa: PLC0415
+
+            write(warehouse_for(database, destination), publish, wait, say)
         followed = watched.loaded(
             warehouse_for(database, destination), outcome, "\n".join(lines), wait
         )
@@ -132,12 +151,21 @@ def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
         parts = ["nothing new, nothing changed"]
     known = f"{backups['running']:,} running, {backups['total']:,} in the history"
     lines = [
+        *(_project_line(name, one) for name, one in outcome.projects.items()),
         f"graphs    {graphs['listed']:,} listed{failed}",
         f"backups   {', '.join(parts)}; {known}",
         f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
         f"database  {database}",
     ]
     return lines + problem_lines(outcome)
+
+
+def _project_line(name: str, outcome: "LoadOutcome") -> str:
+    backups = outcome.backups
+    counts = (
+        f"{outcome.graphs['listed']:,} graphs, {backups['new']:,} new, {backups['total']:,} kept"
+    )
+    return f"project   {name}: {outcome.outcome}; {counts}"
 
 
 def problem_lines(outcome: "LoadOutcome") -> list[str]:
@@ -151,5 +179,7 @@ def problem_lines(outcome: "LoadOutcome") -> list[str]:
 def _problem_line(problem: dict[str, str | None]) -> str:
     subject = f"backup {problem['backup_id']} " if problem.get("backup_id") else ""
     where = f"graph {problem['graph_id']}" if problem["graph_id"] else "the list of graphs"
+    if problem.get("project"):
+        where = f"{problem['project']}, {where}"
     text = f"problem   {where}: {subject}{problem['outcome']}: {problem['error_msg']}"
     return "".join(c if c.isprintable() else " " for c in text)[:400]

@@ -1,7 +1,7 @@
 """What a load did, counted while it runs, for people and as JSON."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,13 @@ class LoadOutcome:
     """What a load did.
 
     Attributes:
-        outcome: ``complete``, ``unchanged`` or ``partial``.
+        outcome: ``complete``, ``unchanged``, ``partial``, or ``failed``: nothing was done.
         graphs: Counts: total, listed, failed.
         backups: Counts: new, changed, deleted, returned, rejected, running, total.
         requests: Requests sent for the graphs.
         seconds: Wall time.
         problems: Each graph that could not be listed and each record that was rejected.
+        projects: Where several were loaded, what each of them did, by name.
     """
 
     outcome: str
@@ -34,15 +35,18 @@ class LoadOutcome:
     requests: int
     seconds: float = 0.0
     problems: list[dict[str, Any]] = field(default_factory=list)
+    projects: dict[str, "LoadOutcome"] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
-        """0 where all was listed and accepted, 3 where it was not."""
+        """0 where all was listed and accepted, 3 where it was not, 1 where nothing could be done."""
+        if self.outcome == "failed":
+            return 1
         return 3 if self.problems else 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, the keys in a fixed order."""
-        return {
+        told = {
             "outcome": self.outcome,
             "graphs": self.graphs,
             "backups": self.backups,
@@ -50,6 +54,42 @@ class LoadOutcome:
             "seconds": self.seconds,
             "problems": self.problems,
         }
+        if self.projects:
+            told["projects"] = {name: one.to_json() for name, one in self.projects.items()}
+        return told
+
+
+GRAPHS = ("total", "listed", "failed")
+BACKUPS = ("new", "changed", "deleted", "returned", "rejected", "running", "total")
+
+
+def failed_project(error: Exception) -> LoadOutcome:
+    """A project of which nothing could be loaded, and why."""
+    problem = {"graph_id": None, "outcome": "failed", "error_code": None, "error_msg": str(error)}
+    nothing = dict.fromkeys(BACKUPS, 0)
+    return LoadOutcome("failed", dict.fromkeys(GRAPHS, 0), nothing, 0, problems=[problem])
+
+
+def sum_of(projects: Mapping[str, LoadOutcome]) -> LoadOutcome:
+    """Several projects as one: counts added, problems with the project's name."""
+    outcomes = [one.outcome for one in projects.values()]
+    problems = [
+        {"project": name, **problem} for name, one in projects.items() for problem in one.problems
+    ]
+    if all(outcome == "failed" for outcome in outcomes):
+        whole = "failed"
+    elif problems:
+        whole = "partial"
+    else:
+        whole = "complete" if "complete" in outcomes else "unchanged"
+    return LoadOutcome(
+        outcome=whole,
+        graphs={key: sum(one.graphs[key] for one in projects.values()) for key in GRAPHS},
+        backups={key: sum(one.backups[key] for one in projects.values()) for key in BACKUPS},
+        requests=sum(one.requests for one in projects.values()),
+        problems=problems[:MAX_PROBLEMS],
+        projects=dict(projects),
+    )
 
 
 @dataclass(frozen=True)

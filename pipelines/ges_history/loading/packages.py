@@ -72,8 +72,12 @@ class Packages:
         return bool(self.pipeline.has_pending_data)
 
     def fit(self, version: str) -> bool:
-        """Whether what is pending was made for what the warehouse holds now."""
-        return self._read().get("version") == version
+        """Whether what is pending was made for what the warehouse holds, or is what it holds in part."""
+        pending = (
+            *self.pipeline.list_extracted_load_packages(),
+            *self.pipeline.list_normalized_load_packages(),
+        )
+        return version in (self._read().get("version"), *pending)
 
     def note(self, version: str, *, relist: bool) -> None:
         """Remember what the next package is made for.

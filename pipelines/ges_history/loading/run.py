@@ -1,11 +1,10 @@
-"""One load of one project, from its settings to its outcome. See `load`."""
+"""One load of one project, from its settings to its outcome."""
 
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import dlt
@@ -13,17 +12,15 @@ import pyarrow as pa
 from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
-from ges_backups.errors import SettingsError
 from ges_backups.known import Ask, Known, read_known
-from ges_backups.project import ProjectSettings, resolve_project
+from ges_backups.pace import Gate
+from ges_backups.project import ProjectSettings
+from ges_backups.settings import to_stamp
 from ges_backups.source import NAME, project_source
 from ges_history.errors import DatabaseError
-from ges_history.loading.dlt_settings import dlt_settings
-from ges_history.loading.failures import readable_errors
 from ges_history.loading.outcome import LoadOutcome, Tally, count_backups, count_written
 from ges_history.loading.packages import Packages, adopt_schema
 from ges_history.loading.stored_schema import read_stored_schema, stored_version
-from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.seam import Say, Warehouse, quiet
 
 Progress = Any  # one of dlt's collectors, or the name of one
@@ -56,56 +53,11 @@ class LoadOptions:
         return self.since is not None or self.until is not None
 
 
-def load(
-    database: str | Path = DEFAULT_DATABASE,
-    *,
-    full: bool = False,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    destination: str = "duckdb",
-    wait: float = 60.0,
-    say: Say = quiet,
-    progress: Progress | None = None,
-    isolated: bool = False,
-    is_demo: bool = False,
-    **source_settings: Any,
-) -> LoadOutcome:
-    """Load what is new since the last load; the one function behind ``ges-backups load``.
-
-    A package that a killed run left is finished first. Then the graphs are listed, and the rows
-    merged, deletion marks among them. Whatever fails, the next call mends it.
-
-    Args:
-        database: The DuckDB file; also names the folder beside it that holds dlt's packages.
-        full: Read every listing from start to end, whatever was read before.
-        since: Load only backups that started at this instant or later; UTC where it has no zone.
-        until: Load only backups that started before this instant; UTC where it has no zone.
-        destination: dlt's name of a destination; its credentials come from dlt's configuration.
-        wait: Seconds to wait for another load, or for a process that holds the file.
-        say: Takes lines that tell a person what is going on.
-        progress: dlt's progress collector.
-        isolated: Take settings from the arguments only, not from dlt's configuration.
-        is_demo: The history is a demo's: it is marked so, and a demo's alone.
-        source_settings: Settings of the project, over those of dlt's configuration.
-
-    Returns:
-        What was listed, new, changed, deleted and rejected.
-
-    Raises:
-        GesError: Configuration, credentials, or an API that does not answer; nothing changed.
-        HistoryError: The warehouse cannot be used; what was listed is kept for the next load.
-    """
-    options = LoadOptions(full, _in_utc(since), _in_utc(until), wait, say, progress)
-    if options.since and options.until and options.since >= options.until:
-        raise SettingsError("The start of the window, since, must be before its end, until.")
-    warehouse = warehouse_for(database, destination, is_demo=is_demo)
-    with dlt_settings(), readable_errors(warehouse):
-        settings = resolve_project(source_settings, isolated=isolated)
-        return load_project(warehouse, settings, options)
-
-
 def load_project(
-    warehouse: Warehouse, settings: ProjectSettings, options: LoadOptions
+    warehouse: Warehouse,
+    settings: ProjectSettings,
+    options: LoadOptions,
+    gate: Gate | None = None,
 ) -> LoadOutcome:
     """One load of one project; any number of projects load side by side.
 
@@ -114,7 +66,7 @@ def load_project(
     """
     started = time.monotonic()
     with warehouse.lock(settings.project_id, options.wait, options.say):
-        outcome = _ProjectRun(warehouse, settings, options).run()
+        outcome = _ProjectRun(warehouse, settings, options, gate).run()
     return replace(outcome, seconds=round(time.monotonic() - started, 3))
 
 
@@ -122,8 +74,13 @@ class _ProjectRun:
     """The steps of a load, while its lock is held."""
 
     def __init__(
-        self, warehouse: Warehouse, settings: ProjectSettings, options: LoadOptions
+        self,
+        warehouse: Warehouse,
+        settings: ProjectSettings,
+        options: LoadOptions,
+        gate: Gate | None,
     ) -> None:
+        self._gate = gate
         self._warehouse = warehouse
         self._settings = settings
         self._options = options
@@ -193,7 +150,9 @@ class _ProjectRun:
         pipeline = self._packages.pipeline
         if self._options.progress is not None:
             pipeline.collector = self._options.progress
-        source = project_source(self._settings, full=full, known=known, observer=self._tally)
+        source = project_source(
+            self._settings, full=full, known=known, observer=self._tally, gate=self._gate
+        )
         self._limit(source)
         pipeline.extract(source)
         pipeline.normalize()  # drops a package that holds nothing
@@ -204,8 +163,8 @@ class _ProjectRun:
         if since or until:
             window = dlt.sources.incremental(
                 "start_timestamp",
-                initial_value=_stamp(since) if since else 0,
-                end_value=_stamp(until) if until else 10**15,
+                initial_value=to_stamp(since) if since else 0,
+                end_value=to_stamp(until) if until else 10**15,
                 allow_external_schedulers=False,
             )
             source.backups.apply_hints(incremental=window)
@@ -235,15 +194,3 @@ class _ProjectRun:
                 kept = "What was listed is kept, and the next load takes it up."
                 raise DatabaseError(f"{error} {kept}") from error
             yield
-
-
-def _in_utc(instant: datetime | None) -> datetime | None:
-    return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant
-
-
-def _stamp(instant: datetime) -> int:
-    """Milliseconds since 1970, the unit of the cursor."""
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-__all__ = ["Ask", "LoadOptions", "load", "load_project"]

@@ -1,0 +1,155 @@
+"""A snapshot: the history as a DuckDB file of its own, which readers may hold as long as they like.
+
+It is written beside the file and put in place by renaming: who has the old one open keeps it, who
+opens anew sees the new, and no load ever waits for a reader of it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ges_backups.schema import COLUMNS
+from ges_history.errors import DatabaseError
+from ges_history.reports.views import rebuild
+from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
+from ges_history.warehouses.duckdb_obstacles import first_line
+from ges_history.warehouses.opening import connect
+from ges_history.warehouses.seam import DATASET, Read, Say, Warehouse, quiet
+
+ROWS_AT_ONCE = 200_000
+REFRESH_SECONDS = 3600.0
+"""Where only times have moved, a snapshot is written anew after so long: it must not look stale."""
+
+_STATE = """
+SELECT string_agg(id || ' ' || CAST(_dlt_load_id AS VARCHAR), ' ' ORDER BY id) AS loads,
+    max(last_listed_at) AS listed_at
+FROM ges.projects
+"""
+
+
+def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = quiet) -> bool:
+    """Write a snapshot of a history, where it differs from the one that is there.
+
+    Args:
+        warehouse: Any.
+        file: The snapshot, a DuckDB file; its folder must exist.
+        wait: Seconds to wait for a load that holds the warehouse.
+        say: Is told at once what is waited for.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DatabaseError: There is no history, or the file cannot be written.
+    """
+    _check_target(warehouse, file)
+    new = file.with_name(f".{file.name}.new-{os.getpid()}")
+    try:
+        with warehouse.reading(wait, say) as read:
+            if not _differs(read, file):
+                return False
+            with _made(new) as connection:
+                _copy(read, connection)
+                rebuild(connection)
+        new.replace(file)
+    except OSError as error:
+        raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
+    finally:
+        new.unlink(missing_ok=True)
+    return True
+
+
+def _check_target(warehouse: Warehouse, file: Path) -> None:
+    if not file.parent.is_dir():
+        raise DatabaseError(f"The folder {file.parent} does not exist: make it first.")
+    if isinstance(warehouse, DuckDbFile) and file.resolve() == warehouse.path.resolve():
+        raise DatabaseError(f"{file} is the database itself: give the snapshot another name.")
+    if file.exists() and not is_snapshot(file):
+        raise DatabaseError(f"{file} is there and is no snapshot: give another name.")
+
+
+def is_snapshot(file: Path) -> bool:
+    """Whether a file is a snapshot: the tables and reports of a history, and nothing of dlt's."""
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            rows = connection.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+            ).fetchall()
+    except duckdb.Error:
+        return False
+    return {name for (name,) in rows} == set(COLUMNS)
+
+
+def _differs(read: Read, file: Path) -> bool:
+    """Whether the snapshot lacks a package, or is of an earlier hour."""
+    if not file.exists():
+        return True
+    (now,) = read(_STATE).to_pylist()
+    with connect(file) as connection:
+        (then,) = connection.sql(_STATE).to_arrow_table().to_pylist()
+    return now["loads"] != then["loads"] or _is_older(then["listed_at"], now["listed_at"])
+
+
+def _is_older(then: datetime | None, now: datetime | None) -> bool:
+    if then is None or now is None:
+        return then is not now
+    return (now - then).total_seconds() >= REFRESH_SECONDS
+
+
+@contextmanager
+def _made(new: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A new database that old DuckDBs open, as a connection's current one."""
+    path = str(new).replace("'", "''")
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"ATTACH '{path}' AS snapshot (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE snapshot")
+        yield connection
+        connection.execute("USE memory")
+        connection.execute("DETACH snapshot")
+
+
+def _copy(read: Read, connection: "duckdb.DuckDBPyConnection") -> None:
+    """All tables, in parts that fit into memory."""
+    connection.execute(f"CREATE SCHEMA {DATASET}")
+    for table in COLUMNS:
+        made = False
+        for part in _parts(read, table):
+            connection.register("part", part)
+            if not made:
+                connection.execute(f"CREATE TABLE {DATASET}.{table} AS FROM part LIMIT 0")
+                made = True
+            connection.execute(f"INSERT INTO {DATASET}.{table} BY NAME FROM part")
+            connection.unregister("part")
+
+
+def _parts(read: Read, table: str) -> Iterator[pa.Table]:
+    """The rows of a table; those of backups by some graphs at a time."""
+    if table != "backups":
+        yield read(f"SELECT * FROM {DATASET}.{table}")  # noqa: S608
+        return
+    yield read(f"SELECT * FROM {DATASET}.{table} WHERE false")  # noqa: S608
+    counts = read(
+        "SELECT project_id, graph_id, count(*) AS backups FROM ges.backups GROUP BY 1, 2 ORDER BY 1, 2"
+    ).to_pylist()
+    waiting: list[tuple[str, str]] = []
+    rows = 0
+    for count in counts:
+        waiting.append((count["project_id"], count["graph_id"]))
+        rows += count["backups"]
+        if rows >= ROWS_AT_ONCE:
+            yield _of_graphs(read, waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield _of_graphs(read, waiting)
+
+
+def _of_graphs(read: Read, keys: list[tuple[str, str]]) -> pa.Table:
+    pairs = ", ".join("(?, ?)" for _ in keys)
+    values = [part for key in keys for part in key]
+    return read(f"SELECT * FROM ges.backups WHERE (project_id, graph_id) IN ({pairs})", *values)  # noqa: S608
