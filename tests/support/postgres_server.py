@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -48,7 +49,8 @@ class PostgresDatabase:
     def url(self) -> str:
         """Where it is, with the password."""
         port = self.port or self.server.port
-        return f"postgresql://{self.user}:{self.password}@127.0.0.1:{port}/{self.name}"
+        password = quote(self.password, safe="")
+        return f"postgresql://{self.user}:{password}@127.0.0.1:{port}/{self.name}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ges_history.reports.views import HELPERS, report_names
+from ges_history.reports.views import view_names
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from postgres_copy import copy_history
 from postgres_server import PostgresServer
@@ -38,10 +38,10 @@ def _assert_same(one: pa.Table, other: pa.Table, *, age: frozenset[str] = frozen
                 assert left == right, name
 
 
-AGES = frozenset(("rpo_age_hours", "stale_hours", "elapsed_s"))
+AGES = frozenset(("load_age_hours", "rpo_age_hours", "stale_hours", "elapsed_s"))
 
 
-@pytest.mark.parametrize("report", [*report_names(), *HELPERS])
+@pytest.mark.parametrize("report", view_names())
 def test_reports_are_the_same(pair: Pair, report: str) -> None:
     duckdb, postgres = pair
     sql = f"FROM reports.{report} ORDER BY ALL"

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
+import psycopg2.errors
 
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses.duckdb_obstacles import first_line
+from ges_history.warehouses.layout import quoted
 from ges_history.warehouses.postgres_connection import PostgresServer
-from ges_history.warehouses.postgres_reading import PostgresReader
+from ges_history.warehouses.postgres_reading import PostgresReader, answered
 from ges_history.warehouses.postgres_reports import publish, read_state
 from ges_history.warehouses.postgres_sql import DuckDbTypes
 from ges_history.warehouses.postgres_tables import TABLES
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
 
+    from ges_backups.known import Ask
+
 _HOLDER = """
 SELECT a.pid, coalesce(host(a.client_addr), 'the same host')
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -31,6 +35,9 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)
 """
+_NEVER_IDLE = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+"""  # from PostgreSQL 14 on
 _TOUCH = f"""
 UPDATE "{DATASET}".listings l
 SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL, error_msg = NULL,
@@ -101,6 +108,21 @@ class PostgresDatabase:
         if held is not None and not held.is_alive():
             held.take(wait, say)
         yield
+
+    @contextmanager
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
+        """Queries over the tables as they are."""
+        with self._connected(wait, say) as connection:
+            there = read_state(connection).tables
+            tables = {name: f"{quoted(DATASET)}.{quoted(name)}" for name in there}
+
+            def ask(sql: str) -> "pa.Table | None":
+                try:
+                    return answered(connection, sql.format(**tables))
+                except (KeyError, psycopg2.errors.UndefinedColumn):
+                    return None
+
+            yield ask
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
@@ -195,8 +217,9 @@ class _HeldLock:
         connection = self._connection = self._server.connect(wait, say)
         try:
             read_state(connection)
+            self._check_encoding(connection)
             with connection.cursor() as cursor:
-                cursor.execute("SET idle_session_timeout = 0")
+                cursor.execute(_NEVER_IDLE)
                 wait_for(lambda: self._obstacle(cursor), LoadInProgress, wait, say)
         except psycopg2.Error as error:
             self.release()
@@ -204,6 +227,14 @@ class _HeldLock:
         except BaseException:
             self.release()
             raise
+
+    def _check_encoding(self, connection: "psycopg2.extensions.connection") -> None:
+        encoding = connection.get_parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise DatabaseError(
+                f"{self._server.name} keeps text as {encoding}, which cannot hold every name:"
+                " make a database with ENCODING 'UTF8'."
+            )
 
     def _obstacle(self, cursor: Any) -> str | None:
         """Try to take it; who has it, or None."""

@@ -92,7 +92,6 @@ class PostgresServer:
         known = self.credentials
         query = dict(known.get_query())
         seconds = min(int(query["connect_timeout"]), max(2, round(wait)))
-        options = f"{query.pop('options', '')} -c timezone=UTC".strip()
         return {
             **query,
             "host": known.host,
@@ -102,7 +101,6 @@ class PostgresServer:
             "dbname": known.database,
             "connect_timeout": seconds,
             "client_encoding": "utf8",
-            "options": options,
         }
 
     def explain(self, error: BaseException) -> PostgresError:
@@ -151,7 +149,10 @@ class PostgresServer:
 
 
 def _resolved() -> "PostgresCredentials":
-    from dlt.common.configuration.exceptions import ConfigFieldMissingException  # noqa: PLC0415
+    from dlt.common.configuration.exceptions import (  # noqa: PLC0415
+        ConfigFieldMissingException,
+        ConfigurationException,
+    )
     from dlt.destinations import postgres  # noqa: PLC0415 - a second to import
     from dlt.destinations.impl.postgres.configuration import (  # noqa: PLC0415
         PostgresClientConfiguration,
@@ -162,10 +163,16 @@ def _resolved() -> "PostgresCredentials":
         credentials = postgres().configuration(wanted).credentials
     except ConfigFieldMissingException:
         raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
-    except ValueError:
+    except (ConfigurationException, ValueError):
         raise PostgresError(f"{CREDENTIALS} is no connection string like {SHOWN}.") from None
     given = credentials.query or {}
-    credentials.query = {**KEEP_ALIVE, "application_name": "ges-backups", **given}
+    options = f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {given.get('options', '')}".strip()
+    credentials.query = {
+        **KEEP_ALIVE,
+        "application_name": "ges-backups",
+        **given,
+        "options": options,
+    }
     if "connect_timeout" not in given:
         credentials.connect_timeout = CONNECT_SECONDS
     return credentials

@@ -14,15 +14,34 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ges_history.errors import NoHistory
+from ges_history.reports.catalogue import selects
 from ges_history.warehouses.layout import quoted
-from ges_history.warehouses.postgres_reports import State, read_state, report_selects
+from ges_history.warehouses.postgres_reports import State, read_state
 from ges_history.warehouses.postgres_sql import DuckDbTypes, cast_to, to_postgres
 from ges_history.warehouses.postgres_tables import REQUIRED, TABLES, Known, wanted_columns
 
 if TYPE_CHECKING:
     import psycopg2.extensions
 
-WORK_MEMORY = "64MB"
+_OF_OID = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int16(),
+    23: pa.int32(),
+    700: pa.float32(),
+    701: pa.float64(),
+    1082: pa.date32(),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us", tz="UTC"),
+    1700: pa.float64(),
+}
+"""PostgreSQL's built-in types by their number; all others are text."""
+SETTINGS = {
+    "work_mem": "'128MB'",
+    "enable_nestloop": "off",  # of steps upon steps PostgreSQL expects one row, and loops over 10,000
+    "jit": "off",  # takes longer than what it compiles
+}
+"""What the reports are planned with."""
 SMALLEST_BLOCK = 1 << 23
 LARGEST_BLOCK = 1 << 30
 
@@ -57,7 +76,9 @@ class PostgresReader:
         """One state for all reads in it."""
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
+            cursor.execute(
+                "; ".join(f"SET LOCAL {name} = {value}" for name, value in SETTINGS.items())
+            )
             try:
                 yield
             finally:
@@ -67,13 +88,29 @@ class PostgresReader:
     def read(self, sql: str, *values: Any) -> pa.Table:
         """The rows of a query."""
         schema = self._types.schema_of(sql, *values)
-        query = to_postgres(sql, shadowed=self._shadowed, marks=bool(values), width=len(schema))
+        marks = bool(values)
+        query = to_postgres(sql, shadowed=self._shadowed, marks=marks, width=len(schema))
         with self._connection.cursor() as cursor:
             text = cursor.mogrify(query, values or None).decode()
-            answer = io.BytesIO()
-            copy = f"COPY ({cast_to(schema, text)}) TO STDOUT (FORMAT csv)"
-            cursor.copy_expert(copy, answer, size=1 << 20)
-        return _table(answer.getbuffer(), schema)
+        return copied(self._connection, text, schema)
+
+
+def answered(connection: "psycopg2.extensions.connection", sql: str) -> pa.Table:
+    """The rows of a query in PostgreSQL's own SQL, in the types that it has there."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM ({sql}) AS q LIMIT 0")  # noqa: S608
+        columns = cursor.description or ()
+        schema = pa.schema([(c.name, _OF_OID.get(c.type_code, pa.string())) for c in columns])
+    return copied(connection, sql, schema)
+
+
+def copied(connection: "psycopg2.extensions.connection", sql: str, schema: pa.Schema) -> pa.Table:
+    """The rows of a query, cast to the types of a schema."""
+    answer = io.BytesIO()
+    with connection.cursor() as cursor:
+        copy = f"COPY ({cast_to(schema, sql)}) TO STDOUT (FORMAT csv)"
+        cursor.copy_expert(copy, answer, size=1 << 20)
+    return _table(answer.getbuffer(), schema)
 
 
 def _table(answer: memoryview, schema: pa.Schema) -> pa.Table:
@@ -125,7 +162,7 @@ def _shadow(connection: "psycopg2.extensions.connection", state: State, types: D
             )
             source = f"FROM ges.{quoted(table)}" if there else "WHERE false"
             cursor.execute(f"CREATE TEMP VIEW ges_{table} AS SELECT {selected} {source}")
-        for name, select in report_selects().items():
+        for name, select in selects().items():
             schema = types.schema_of(f"FROM reports.{name}")
             query = cast_to(schema, to_postgres(select, shadowed=True))
             cursor.execute(f"CREATE TEMP VIEW reports_{name} AS {query}")

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg2.errors
 
 from ges_history.errors import DatabaseError
-from ges_history.reports.views import descriptions, view_statements
+from ges_history.reports.catalogue import column_texts, description_of, selects
 from ges_history.warehouses.layout import ABOUT, LAYOUT_VERSION, quoted
 from ges_history.warehouses.postgres_destination import LOCK_OF_TABLES
 from ges_history.warehouses.postgres_keys import ensure_keys
@@ -50,25 +50,17 @@ class State:
         """Whether all is there, and as this version has it."""
         return (
             self.fingerprint == fingerprint()
-            and set(report_selects()) <= set(self.views)
+            and set(selects()) <= set(self.views)
             and all(
                 set(wanted_columns(table)) <= set(self.tables.get(table, ())) for table in TABLES
             )
         )
 
 
-def report_selects() -> dict[str, str]:
-    """{view: its SELECT, DuckDB's}, each after those that it reads."""
-    selects = {}
-    for statement in view_statements():
-        name, select = statement.removeprefix(_CREATE).split(" AS\n", 1)
-        selects[name] = select
-    return selects
-
-
 def fingerprint() -> str:
     """Names the views and comments of this version."""
-    parts = [str(MADE_HOW), *view_statements(), comments()]
+    views = [f"{name}\n{text}\n{column_texts(name)}" for name, text in selects().items()]
+    parts = [str(MADE_HOW), *views, comments()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -149,20 +141,26 @@ def _make_views(cursor: Any, state: State) -> None:
 
 def _view_script() -> list[str]:
     types = DuckDbTypes({table: wanted_columns(table) for table in TABLES})
-    told = descriptions()
     script = []
-    for name, select in report_selects().items():
+    for name, select in selects().items():
         schema = types.schema_of(f"FROM {REPORTS}.{name}")
         script.append(f"{_CREATE}{name} AS {cast_to(schema, to_postgres(select))}")
-        if name in told:
-            script.append(f"COMMENT ON VIEW {REPORTS}.{name} IS {literal(told[name])}")
+        script.append(f"COMMENT ON VIEW {REPORTS}.{name} IS {literal(description_of(name))}")
+        script += [
+            f"COMMENT ON COLUMN {REPORTS}.{name}.{column} IS {literal(_told(*it))}"
+            for column, it in column_texts(name).items()
+        ]
     return script
+
+
+def _told(unit: str | None, text: str) -> str:
+    return text if unit is None else f"{text.removesuffix('.')}, in {unit}."
 
 
 def _drop_views(cursor: Any, state: State) -> None:
     """Drop the reports, and nothing else that stands on them."""
     try:
-        for name in reversed([name for name in report_selects() if name in state.views]):
+        for name in reversed([name for name in selects() if name in state.views]):
             cursor.execute(f"DROP VIEW {REPORTS}.{name}")
     except psycopg2.errors.DependentObjectsStillExist as error:
         found = (error.diag.message_detail or "").splitlines()
@@ -181,7 +179,7 @@ def _rights(cursor: Any) -> list[str]:
         " AND c.relkind = 'v' AND x.grantee <> c.relowner",
         (REPORTS,),
     )
-    ours = report_selects()
+    ours = selects()
     return [
         f"GRANT {right} ON {REPORTS}.{quoted(view)} TO {role}"
         for view, right, role in cursor.fetchall()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Mapping[str, str]]
 """{table: {column: PostgreSQL's type}} of the dataset `ges`."""
 
-_MARK = "\ue000"  # of a value, while the text's own per cent signs are doubled
+_MARK = "_value_of_a_mark_"  # while the text's own per cent signs are doubled
 _TO_DUCKDB = {
     "bigint": "BIGINT",
     "integer": "INTEGER",
@@ -60,20 +60,28 @@ def to_postgres(sql: str, *, shadowed: bool = False, marks: bool = False, width:
     """
     from sqlglot import exp, parse_one  # noqa: PLC0415 - a tenth of a second
 
+    from ges_history.reports.dialects import transpiled  # noqa: PLC0415
+
     def fit(node: "exp.Expression") -> "exp.Expression":
         if isinstance(node, exp.Order) and [one.name.upper() for one in node.expressions] == [
             "ALL"
         ]:
             node.set("expressions", [exp.Literal.number(n + 1) for n in range(width)])
+        if isinstance(node, exp.Avg | exp.StddevPop):  # of bigint it counts in slow numeric
+            node.set("this", exp.cast(node.this, "DOUBLE"))
         if marks and isinstance(node, exp.Placeholder):
-            return exp.Var(this=_MARK)
+            return exp.column(_MARK)
         if shadowed and isinstance(node, exp.Table) and node.db in {"ges", "reports"}:
             name = f"{node.db}_{node.name}"
             node.set("this", exp.to_identifier(name))
             node.set("db", exp.to_identifier("pg_temp"))
         return node
 
-    text = parse_one(sql, read="duckdb").transform(fit).sql(dialect="postgres", comments=False)
+    tree = parse_one(sql, read="duckdb").transform(fit)
+    for number, query in enumerate(tree.find_all(exp.Subquery)):  # PostgreSQL 15 wants names
+        if isinstance(query.parent, exp.From | exp.Join) and not query.alias:
+            query.set("alias", exp.TableAlias(this=exp.to_identifier(f"query_{number}")))
+    text = transpiled(tree.sql(dialect="duckdb"), "postgres")
     return text.replace("%", "%%").replace(_MARK, "%s") if marks else text
 
 
