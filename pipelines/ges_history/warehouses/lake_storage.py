@@ -138,7 +138,7 @@ class LakeStorage:
         """The files that hold the rows of some or all projects, as DuckDB takes them."""
         column = opened.metadata().partition_columns[0]
         wanted = None if projects is None else [(column, "in", sorted(projects))]
-        uris = opened.file_uris(partition_filters=wanted)
+        uris = opened.file_uris(file_pruning_predicate=wanted)
         return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
 
     @contextmanager
