@@ -16,7 +16,7 @@ from .graph import GraphListing, ListingOptions
 from .known import Known
 from .pool import Fleet, fetch_graphs
 from .records import Rejected, record_of, reject
-from .rows import backups_table, marked_rows
+from .rows import backups_table, marked_rows, with_marks
 from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
@@ -75,13 +75,18 @@ class Batch:
 
 @dataclass
 class _Pending:
-    """Listings on their way into a batch; `complete` holds the ids of lists that are evidence."""
+    """Listings on their way into a batch.
+
+    `complete` holds the ids of lists that are evidence, `vanished` those that went while they were
+    read.
+    """
 
     rows: list[pa.Table] = field(default_factory=list)
     listings: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     graphs: list[dict[str, Any]] = field(default_factory=list)
     complete: dict[str, tuple[datetime, pa.Array]] = field(default_factory=dict)
+    vanished: dict[str, datetime] = field(default_factory=dict)
     size: int = 0
 
 
@@ -218,10 +223,18 @@ class ProjectLoad:
         if listing.rows is not None:
             pending.rows.append(listing.rows)
             pending.size += len(listing.rows)
-        if listing.listed_ids is not None and listing.graph_id in self._known.holding:
-            ids = {key.split("\0", 1)[0] for key in listing.listed_ids} - {""}
-            evidence = pa.array(sorted(ids), pa.string())
-            pending.complete[listing.graph_id] = (listing.listed_at, evidence)
+        if listing.listed_ids is not None:
+            self._take_evidence(listing, listing.listed_ids, pending)
+
+    def _take_evidence(self, listing: GraphListing, keys: Sequence[str], pending: _Pending) -> None:
+        """What a complete list does not hold has gone: of the warehouse's, and of what came meanwhile."""
+        ids = {key.split("\0", 1)[0] for key in keys} - {""}
+        rows = listing.rows
+        if rows is not None and len(rows) + len(listing.rejected) != len(ids):
+            vanished = set(rows.column("id").to_pylist()) - ids
+            pending.vanished.update(dict.fromkeys(vanished, listing.listed_at))
+        if listing.graph_id in self._known.holding:
+            pending.complete[listing.graph_id] = (listing.listed_at, pa.array(ids, pa.string()))
 
     def _take_graph(self, listing: GraphListing, pending: _Pending) -> None:
         """The graph's row, where it differs from the known one; missing graphs are marked, once."""
@@ -285,6 +298,8 @@ class ProjectLoad:
         backups = None
         if rows is not None and len(rows):
             backups = backups_table([rows], self._project.id, self._types, normalize)
+            if pending.vanished:
+                backups = with_marks(backups, pending.vanished)
         return Batch(
             backups=backups,
             graphs=plain_table(pending.graphs, GRAPH_COLUMNS) if pending.graphs else None,

@@ -4,6 +4,7 @@ The source asks before and while it lists. It asks in plain SQL that DuckDB and 
 through a function that a warehouse gives, or else through the running pipeline's own destination.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Known:
         graphs: Rows of `ges.graphs` by id.
         holding: Ids of graphs of which it holds backups.
         rejected: Hashes of the rejected records that were reported.
+        version: Names this state of the project: the same as long as no package is loaded.
     """
 
     project: dict[str, Any] | None = None
@@ -58,6 +60,7 @@ class Known:
     graphs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     holding: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
+    version: str = ""
     ask: Ask = lambda _: None
 
     @property
@@ -116,9 +119,15 @@ def read_known(project_id: str, ask: Ask) -> Known:
         listings={row["graph_id"]: _listing(row, complete) for row in listings},
         graphs={row["id"]: row for row in graphs},
         holding=frozenset(row["graph_id"] for row in holding),
+        version=_version(listings),
         rejected=frozenset(rejected.column(0).to_pylist() if rejected is not None else ()),
         ask=ask,
     )
+
+
+def _version(listings: Sequence[dict[str, Any]]) -> str:
+    loads = sorted((row["graph_id"], str(row.get("_dlt_load_id"))) for row in listings)
+    return hashlib.blake2b(repr(loads).encode(), digest_size=12).hexdigest()
 
 
 def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:
@@ -132,7 +141,7 @@ def ask_the_pipeline(sql: str) -> pa.Table | None:
     """Run a query in the destination of the running pipeline, as an `Ask`; any SQL destination will do."""
     pipeline = dlt.current.pipeline()
     try:
-        with pipeline.sql_client() as client:  # type: ignore[attr-defined]
+        with pipeline.sql_client() as client:
             names = ("backups", "graphs", "listings", "rejected_backups", "projects", "_dlt_loads")
             tables = {name: client.make_qualified_table_name(name) for name in names}
             with client.execute_query(sql.format(**tables)) as cursor:

@@ -2,7 +2,7 @@
 
 The columns are the API's (page, table 5, and `encrypted` of the vendor's SDK) under the API's
 names and units. A record that does not fit is kept whole, with a reason. Fields that are not
-known here travel as JSON text in one working column, from which `columns.spread` makes columns.
+known here travel as JSON text in one working column, from which `rows.spread` makes columns.
 """
 
 import hashlib

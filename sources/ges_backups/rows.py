@@ -1,13 +1,14 @@
 """From accepted records to tables: derived columns, and columns for fields that are not known here.
 
 An unknown field becomes a column of the type that its first value has (dlt's rule); a later value
-of another type goes into a variant column, named as dlt names them (``field__v_text``). Objects and
-lists are JSON. A field whose name cannot be a column goes into the JSON column `other_fields`.
+of another type goes into a variant column, named as dlt names them (``field__v_text``). What types
+the columns have is remembered for the whole run. Objects and lists are JSON. A field whose name
+cannot be a column goes into the JSON column `other_fields`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
@@ -66,7 +67,7 @@ for _name in ("id", "graph_id", "project_id", "start_timestamp", "started_at"):
 def backups_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
     project_id: str,
-    known_types: dict[str, str],
+    types: dict[str, str],
     normalize: Callable[[str], str],
 ) -> pa.Table:
     """One table of the columns of `ges.backups` out of accepted rows.
@@ -74,7 +75,8 @@ def backups_table(
     Args:
         batches: Rows in `records.BATCH_SCHEMA`.
         project_id: The project that was listed.
-        known_types: dlt's data types of columns that earlier loads made, by column.
+        types: dlt's data types by column: at first those that earlier loads made. New columns are
+            added in place; one dictionary serves all tables of a run, or their types would clash.
         normalize: The naming convention's function from a field's name to a column's.
     """
     tables = [b if isinstance(b, pa.Table) else pa.Table.from_batches([b]) for b in batches]
@@ -93,9 +95,16 @@ def backups_table(
         table = table.append_column(pa.field(name, arrow_type, nullable=nullable), values)
     table = _not_null(table, "graph_id")
     if extra.null_count < len(extra):
-        for field, values in spread(extra.to_pylist(), known_types, normalize).items():
+        for field, values in spread(extra.to_pylist(), types, normalize).items():
             table = table.append_column(field, values)
     return table
+
+
+def with_marks(table: pa.Table, marks: Mapping[str, datetime]) -> pa.Table:
+    """A table of backups with `deleted_at` of some ids set."""
+    place = table.schema.get_field_index("deleted_at")
+    times = pa.array([marks.get(one) for one in table.column("id").to_pylist()], UTC_TIME)
+    return table.set_column(place, table.schema.field(place), times)
 
 
 def marked_rows(
@@ -139,10 +148,15 @@ def _not_null(table: pa.Table, name: str) -> pa.Table:
 
 
 def spread(
-    extra: list[str | None], known_types: dict[str, str], normalize: Callable[[str], str]
+    extra: list[str | None], types: dict[str, str], normalize: Callable[[str], str]
 ) -> dict[pa.Field, pa.Array]:
-    """Columns out of the JSON objects of unknown fields; every value is found again in one of them."""
-    types = dict(known_types)
+    """Columns out of the JSON objects of unknown fields; every value is found again in one of them.
+
+    Args:
+        extra: A JSON object a row, or None.
+        types: See `backups_table`; what is new is added.
+        normalize: From a field's name to a column's.
+    """
     most = MAX_UNKNOWN_COLUMNS + len(RESERVED.intersection(types))
     columns: dict[str, list[Any]] = {}
     owners: dict[str, str] = {}
@@ -160,7 +174,9 @@ def spread(
             kind, converted = _typed(value, types.get(column))
             if types.setdefault(column, kind) != kind:
                 column = f"{column}__v_{kind}"
-                types.setdefault(column, kind)
+            if types.setdefault(column, kind) != kind:
+                others[field] = value
+                continue
             columns.setdefault(column, [None] * len(extra))[row] = converted
         if others:
             types[OTHER_FIELDS] = "json"
@@ -212,6 +228,14 @@ def _typed(value: Any, known: str | None) -> tuple[str, Any]:
             return "text", str(value)
     literal = simplejson.dumps(value)
     number = float(literal)
-    if abs(number) != float("inf") and Decimal(repr(number)) == Decimal(literal):
-        return "double", number
-    return "text", literal
+    return ("double", number) if _is_exact(number, literal) else ("text", literal)
+
+
+def _is_exact(number: float, literal: str) -> bool:
+    """Whether a double holds all that a number in JSON says."""
+    if abs(number) == float("inf"):
+        return False
+    try:
+        return Decimal(repr(number)) == Decimal(literal)
+    except InvalidOperation:  # an exponent that is longer than any decimal's
+        return False

@@ -2,43 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import dlt
 import pyarrow as pa
-from dlt.extract import DltResource
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.extract import DltResource, DltSource
 
 from .batches import Batch, Observer, Project, ProjectLoad
 from .client import GesClient
 from .credentials import GesCredentials
 from .graph import ListingOptions
 from .known import Known, ask_the_pipeline, read_known
+from .project import ProjectSettings, resolve_project
 from .rows import BACKUP_COLUMNS, json_columns
-from .schema import (
-    GRAPH_COLUMNS,
-    LISTING_COLUMNS,
-    PROJECT_COLUMNS,
-    REJECTED_COLUMNS,
-)
+from .schema import GRAPH_COLUMNS, LISTING_COLUMNS, PROJECT_COLUMNS, REJECTED_COLUMNS
 from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
     DEFAULT_PAGE_SIZE,
     DEFAULT_REQUEST_SECONDS,
-    check_graph_ids,
-    check_project_id,
-    check_seconds,
-    check_whole_number,
-    parse_interval,
-    resolve_endpoint,
 )
 
+NAME = "ges_backups"
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
 EVERYTHING = 10**15  # a lag that no stamp reaches: late graphs and late imports pass, too
 
 
-@dlt.source(name="ges_backups")
+@dlt.source(name=NAME)
 def ges_backups(
     project_id: str = dlt.config.value,
     endpoint: str | None = None,
@@ -50,9 +41,6 @@ def ges_backups(
     full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
     full: bool = False,
-    name: str | None = None,
-    known: Known | None = None,
-    observer: Observer | None = None,
 ) -> Sequence[DltResource]:
     """The backups of one, some or all graphs of a project, complete and exact.
 
@@ -68,37 +56,68 @@ def ges_backups(
             graph of several pages from which the whole list is read again.
         request_seconds: How long one request may be tried, all attempts together.
         full: Read everything, whatever the cursors say.
-        name: The project's name, for people.
-        known: What the warehouse holds of the project; None: the destination is asked for it.
-        observer: Is told of each graph's listing; see `ges_backups.batches.Observer`.
 
     Returns:
         Resources `backups` (incremental on ``start_timestamp``; marked in `deleted_at` where a
         complete listing did not hold them any more), `graphs`, `listings`, `rejected_backups` and
-        `projects`.
+        `projects`. What the destination holds already is asked of it.
 
     Raises:
         SettingsError: Something is missing, malformed or contradictory; nothing was sent.
     """
-    project_id = check_project_id(project_id)
-    chosen = check_graph_ids(graph_ids)
-    page_size = check_whole_number("page_size", page_size, 1, 10_000)
-    concurrency = check_whole_number("concurrency", concurrency, 1, 64)
-    interval = parse_interval(full_listing_interval)
+    given = {
+        "project_id": project_id,
+        "endpoint": endpoint,
+        "region": region,
+        "graph_ids": graph_ids,
+        "credentials": credentials,
+        "page_size": page_size,
+        "concurrency": concurrency,
+        "full_listing_interval": full_listing_interval,
+        "request_seconds": request_seconds,
+    }
+    return resources(resolve_project(given, isolated=True), full=full)
+
+
+def project_source(
+    settings: ProjectSettings, *, full: bool, known: Known | None, observer: Observer
+) -> DltSource:
+    """`ges_backups` for settings that are resolved, a warehouse that was asked, and an observer."""
+    source = dlt.source(resources, name=NAME, spec=BaseConfiguration)
+    return source(settings, full=full, known=known, observer=observer)
+
+
+def resources(
+    settings: ProjectSettings,
+    *,
+    full: bool = False,
+    known: Known | None = None,
+    observer: Observer | None = None,
+) -> Sequence[DltResource]:
+    """The resources of one project.
+
+    Args:
+        settings: Resolved.
+        full: Read everything, whatever the cursors say.
+        known: What the warehouse holds of the project; None: the destination is asked for it.
+        observer: Is told of each graph's listing.
+    """
     client = GesClient(
-        resolve_endpoint(endpoint, region),
-        concurrency=concurrency,
-        request_seconds=check_seconds("request_seconds", request_seconds, 3600),
+        str(settings.endpoint),
+        concurrency=settings.concurrency,
+        request_seconds=settings.request_seconds,
     )
-    client.authorize(credentials, project_id, region)
+    client.authorize(settings.credentials, settings.project_id, settings.region)
 
     @dlt.resource(selected=False)
     def graph_listings() -> Iterator[Batch]:
         """Lists the graphs; what they brought, in batches."""
-        options = ListingOptions(page_size, full, _is_window(), interval)
-        project = Project(project_id, name, region or urlsplit(client.endpoint).hostname, chosen)
-        held = known or read_known(project_id, ask_the_pipeline)
-        load = ProjectLoad(client, project, options, concurrency, held, observer)
+        options = ListingOptions(
+            settings.page_size, full, _is_window(), settings.full_listing_seconds
+        )
+        project = Project(settings.project_id, settings.name, settings.place, settings.graph_ids)
+        held = known or read_known(project.id, ask_the_pipeline)
+        load = ProjectLoad(client, project, options, settings.concurrency, held, observer)
         yield from load.iter_batches(dlt.current.source_schema())
 
     @dlt.transformer(

@@ -19,6 +19,7 @@ from ges_backups.records import (
     fast_rows,
     find_fault,
     is_unfinished,
+    load_exact,
     record_of,
     reject,
 )
@@ -261,6 +262,78 @@ def test_every_unknown_value_is_found_again(extra: list[Row], known: dict[str, s
     page = parse(rows)
 
     assert lost(rows, table_of(page, known), rejected_of(page)) == []
+
+
+NUMBERS = ["1", "1.5", "0", "-0.0", "2e0", "9007199254740993", "9223372036854775808", "1e400"]
+NUMBERS += ["0e99999999999999999999", "1e-99999999999999999999", "1e99999999999999999999"]
+NUMBERS += ["9" * 400 + ".5", "9" * 5000]
+literals = st.sampled_from([*NUMBERS, '"a"', '"1"', "true", "null", '{"a": 1.10}', "[1.5]", "[]"])
+literal_batches = st.lists(
+    st.lists(st.dictionaries(st.sampled_from(["f", "g", "f g"]), literals), min_size=1, max_size=3),
+    min_size=1,
+    max_size=5,
+)
+
+
+@examples(300)
+@given(literal_batches)
+def test_a_field_whose_type_differs_from_batch_to_batch_never_clashes(
+    batches: list[list[dict[str, str]]],
+) -> None:
+    types: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
+    for batch in batches:
+        texts = [
+            "{" + ", ".join(f'"{name}": {literal}' for name, literal in row.items()) + "}"
+            for row in batch
+        ]
+        columns = spread(list(texts), types, naming.normalize_identifier)
+        for column in columns:
+            found.setdefault(column.name, set()).add(str(column.type))
+            assert column.metadata[b"data_type"].decode() == types[column.name]
+        for number, row in enumerate(batch):
+            kept = {column.name: values[number].as_py() for column, values in columns.items()}
+            others = load_exact(kept.get(OTHER_FIELDS) or "{}")
+            told = {name.split("__v_")[0] for name, value in kept.items() if value is not None}
+            missed = [
+                name
+                for name, literal in row.items()
+                if literal != "null" and naming.normalize_identifier(name) not in told
+            ]
+            assert [name for name in missed if name not in others] == []
+
+    assert [name for name, kinds in found.items() if len(kinds) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "columns"),
+    [
+        ("1", '"a"', {"new__v_text": "a"}),
+        ("1", "1.5", {"new__v_double": 1.5}),
+        ("1.5", "1", {"new": 1.0}),
+        ('"a"', "1", {"new__v_bigint": 1}),
+        ('{"a": 1}', "1.5", {"new": "1.5"}),
+        ("1", '{"a": 1}', {"new__v_json": '{"a": 1}'}),
+        ("1", "9223372036854775808", {"new__v_text": "9223372036854775808"}),
+        ("true", "0e99999999999999999999", {"new__v_text": "0e99999999999999999999"}),
+    ],
+)
+def test_the_type_of_the_first_batch_holds_for_those_to_come(
+    first: str, then: str, columns: Row
+) -> None:
+    types: dict[str, str] = {}
+    for literal in (first, then):
+        spreaded = spread([f'{{"new": {literal}}}'], types, naming.normalize_identifier)
+    assert {column.name: values[0].as_py() for column, values in spreaded.items()} == columns
+    assert types.keys() == {"new", *columns}
+
+
+def test_a_variant_that_another_tool_made_in_another_type_is_left_alone() -> None:
+    types = {"new": "bigint", "new__v_text": "timestamp"}
+    columns = spread(['{"new": "a"}'], types, naming.normalize_identifier)
+    assert {column.name: values[0].as_py() for column, values in columns.items()} == {
+        OTHER_FIELDS: '{"new": "a"}'
+    }
 
 
 def test_more_unknown_fields_than_a_table_should_have_go_into_one_column() -> None:

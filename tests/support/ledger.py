@@ -1,22 +1,25 @@
 """A warehouse of dictionaries: reads over HTTP as a load does, without dlt and DuckDB.
 
-It merges and marks as `ges_history` does, in a few lines, so that thousands of loads fit into a
-minute. What it shows of reading is held against the real warehouse by the tests that use both.
+It merges as `ges_history` does, in a few lines, so that thousands of loads fit into a minute. What
+it shows of reading is held against the real warehouse by the tests that use both.
 """
 
-import copy
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.common.schema import Schema
 
-from ges_backups.batches import GraphLoad
+from ges_backups.batches import Project, ProjectLoad
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
 from ges_backups.graph import GraphListing, ListingOptions
+from ges_backups.known import Known, KnownListing
+from ges_backups.listing import Cursor
 from ges_backups.records import Rejected
 from ges_backups.settings import parse_interval
 from ges_emulator import Emulator
@@ -28,9 +31,10 @@ class Ledger:
     """Takes loads like `harness.Warehouse`; `outcomes` are the listings of the last one."""
 
     folder: Path
-    state: Row = field(default_factory=dict)
     backups: dict[str, Row] = field(default_factory=dict)
+    graphs: dict[str, Row] = field(default_factory=dict)
     listings: dict[str, Row] = field(default_factory=dict)
+    projects: dict[str, Row] = field(default_factory=dict)
     outcomes: list[GraphListing] = field(default_factory=list)
     rejected: dict[str, Row] = field(default_factory=dict)
     news: list[Rejected] = field(default_factory=list)
@@ -50,48 +54,43 @@ class Ledger:
         client = GesClient(
             emulator.endpoint, concurrency=concurrency, request_seconds=request_seconds
         )
-        client.authorize(GesCredentials(token=TOKEN), emulator.fleet.project_id, None)
+        project = Project(emulator.fleet.project_id, graph_ids=graph_ids)
+        client.authorize(GesCredentials(token=TOKEN), project.id, None)
         options = ListingOptions(page_size, full, False, parse_interval(full_listing_interval))
-        watch = _Watch({row["graph_id"] for row in self.backups.values()})
-        load = GraphLoad(client, emulator.fleet.project_id, graph_ids, options, concurrency, watch)
-        state = copy.deepcopy(self.state)
+        watch = _Watch()
+        load = ProjectLoad(client, project, options, concurrency, self._known(project.id), watch)
         with suppress(Exception):
             dlt.pipeline().deactivate()
         dlt.pipeline("ledger", pipelines_dir=str(self.folder))
-        batches = list(load.iter_batches(state, Schema("ges_backups")))
-        self.state, self.outcomes, self.news = state, watch.listings, watch.news
-        for table in ("backups", "listings", "rejected", "listed"):
-            rows = [
-                row
-                for batch in batches
-                if (found := getattr(batch, table)) is not None
-                for row in found.to_pylist()
-            ]
-            getattr(self, f"_take_{table}")(rows)
+        batches = list(load.iter_batches(Schema("ges_backups")))
+        self.outcomes, self.news = watch.listings, watch.news
+        ids: set[str] = set()
+        for batch in batches:
+            for row in _rows(batch.backups):
+                assert row["id"] not in ids, "the same id twice would break the merge"
+                ids.add(row["id"])
+                self.backups[row["id"]] = row
+            self.graphs.update({row["id"]: row for row in _rows(batch.graphs)})
+            self.listings.update({row["graph_id"]: row for row in _rows(batch.listings)})
+            self.projects.update({row["id"]: row for row in _rows(batch.projects)})
+            for row in _rows(batch.rejected):
+                self.rejected.setdefault(row["record_hash"], row)
 
-    def _take_backups(self, rows: list[Row]) -> None:
-        ids = [row["id"] for row in rows]
-        assert len(ids) == len(set(ids)), "the same id twice would break the merge"
-        self.backups = dict(self.backups)
-        for row in rows:
-            mark = self.backups.get(row["id"], {}).get("deleted_at")
-            self.backups[row["id"]] = {**row, "deleted_at": mark}
-
-    def _take_listings(self, rows: list[Row]) -> None:
-        self.listings.update({row["graph_id"]: row for row in rows})
-
-    def _take_rejected(self, rows: list[Row]) -> None:
-        for row in rows:
-            self.rejected.setdefault(row["record_hash"], row)
-
-    def _take_listed(self, rows: list[Row]) -> None:
-        complete = {row["graph_id"]: row["listed_at"] for row in rows if row["id"] is None}
-        seen = {(row["graph_id"], row["id"]) for row in rows}
-        for key, row in self.backups.items():
-            if (row["graph_id"], key) in seen:
-                self.backups[key] = {**row, "deleted_at": None}
-            elif row["graph_id"] in complete and row["deleted_at"] is None:
-                self.backups[key] = {**row, "deleted_at": complete[row["graph_id"]]}
+    def _known(self, project_id: str) -> Known:
+        listings = {
+            key: KnownListing(
+                row["outcome"], row["last_complete_at"], Cursor.from_json(row["cursor"])
+            )
+            for key, row in self.listings.items()
+        }
+        return _KnownLedger(
+            project=self.projects.get(project_id),
+            listings=listings,
+            graphs=self.graphs,
+            holding=frozenset(row["graph_id"] for row in self.backups.values()),
+            rejected=frozenset(self.rejected),
+            ledger=self,
+        )
 
     @property
     def listed(self) -> set[str]:
@@ -114,24 +113,47 @@ class Ledger:
         return sum(listing.restarts for listing in self.outcomes)
 
 
+@dataclass
+class _KnownLedger(Known):
+    """Answers from the ledger instead of by SQL."""
+
+    ledger: Any = None
+
+    def backups_of(self, graph_ids: Iterable[str]) -> pa.Table:
+        """The rows of some graphs."""
+        wanted = set(graph_ids)
+        return self._table(row for row in self._all() if row["graph_id"] in wanted)
+
+    def owners_of(self, ids: Iterable[str]) -> pa.Table:
+        """The rows with some ids."""
+        return self._table(self.ledger.backups[one] for one in ids if one in self.ledger.backups)
+
+    def iter_rows(self, ids: Iterable[str]) -> Iterator[pa.Table]:
+        """Whole rows, one by one."""
+        for one in ids:
+            yield pa.Table.from_pylist([self.ledger.backups[one]])
+
+    def _all(self) -> list[Row]:
+        return list(self.ledger.backups.values())
+
+    @staticmethod
+    def _table(rows: Iterable[Row]) -> pa.Table:
+        schema = pa.schema(
+            [("id", pa.string()), ("graph_id", pa.string()), ("is_marked", pa.bool_())]
+        )
+        marked = [{**row, "is_marked": row["deleted_at"] is not None} for row in rows]
+        return pa.Table.from_pylist(marked, schema=schema)
+
+
 class _Watch:
     """An observer that remembers."""
 
-    def __init__(self, known: set[Any]) -> None:
-        self._known = known
+    def __init__(self) -> None:
         self.listings: list[GraphListing] = []
         self.news: list[Rejected] = []
 
     def begin(self, project_id: str, graphs: int, requests: int) -> None:
         """Nothing to do."""
-
-    def knows(self, project_id: str, graph_id: str) -> bool:
-        """Whether there are backups of the graph."""
-        return graph_id in self._known
-
-    def has_graph(self, row: Any) -> bool:
-        """The ledger keeps no graphs."""
-        return False
 
     def listed(self, listing: GraphListing) -> bool:
         """Remember it; an unchanged one brings nothing to the ledger."""
@@ -141,3 +163,7 @@ class _Watch:
     def rejected(self, record: Rejected) -> None:
         """Remember it."""
         self.news.append(record)
+
+
+def _rows(table: pa.Table | None) -> list[Row]:
+    return table.to_pylist() if table is not None else []

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import duckdb
 import pyarrow as pa
 from dlt.common.configuration.exceptions import (
     ConfigFieldMissingException,
@@ -13,23 +12,17 @@ from dlt.common.configuration.exceptions import (
     NestedLookupTraces,
 )
 from dlt.common.destination.exceptions import UnknownDestinationModule
-from dlt.common.exceptions import DltException, MissingDependencyException, TerminalException
+from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ges_backups.errors import GesError, SettingsError
+from ges_history.causes import causes
 from ges_history.errors import DatabaseError, HistoryError
+from ges_history.warehouses.duckdb_obstacles import first_line
+from ges_history.warehouses.seam import Warehouse
 
 SETTING = "SOURCES__GES_BACKUPS__"
-LONGEST_REASON = 300
 
-_PASSING = (
-    "No space left",
-    "Disk quota",
-    "Permission denied",
-    "Read-only file system",
-    "Out of Memory",
-    "Could not set lock",
-)
 _KEPT = {
     "extract": "Nothing was changed; the next load starts again.",
     "sync": "Nothing was changed; the next load starts again.",
@@ -37,8 +30,11 @@ _KEPT = {
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
+def readable_errors(warehouse: Warehouse) -> Iterator[None]:
     """Let no error out that is not one of ours; those in the depth of dlt's layers come out first.
+
+    Args:
+        warehouse: Knows its driver's words.
 
     Raises:
         GesError, HistoryError: With a sentence for a person.
@@ -47,46 +43,33 @@ def readable_errors() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except (DltException, duckdb.Error, pa.ArrowException, OSError, KeyboardInterrupt) as error:
-        readable = _readable(error)
+    except (
+        DltException,
+        pa.ArrowException,
+        OSError,
+        KeyboardInterrupt,
+        *warehouse.errors,
+    ) as error:
+        readable = readable_error(error, warehouse)
         if readable is error:
             raise
         raise readable from error
 
 
-def is_lasting(error: BaseException, *, embedded: bool) -> bool:
-    """Whether a package cannot be loaded because of itself, so that trying again will not help.
-
-    Args:
-        error: What loading it raised.
-        embedded: The database is a file, which no network and no server keeps from being written.
-    """
-    if any(text in str(cause) for cause in _causes(error) for text in _PASSING):
-        return False
-    return embedded or any(isinstance(cause, TerminalException) for cause in _causes(error))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the database ran out of the memory that it was given."""
-    return any("Out of Memory" in str(cause) for cause in _causes(error))
-
-
-def reason_of(error: BaseException) -> str:
-    """Why it happened, in one line: the innermost cause that the database or the machine raised."""
-    inner = [
-        cause
-        for cause in _causes(error)
-        if isinstance(cause, duckdb.Error | pa.ArrowException | OSError)
-    ]
-    text = _first_line(inner[-1] if inner else error)
+def reason_of(error: BaseException, warehouse: Warehouse) -> str:
+    """Why it happened, in one line: the innermost cause that is not a library's wrapping."""
+    found = list(causes(error))
+    inner = [cause for cause in found if not isinstance(cause, DltException)] or found
+    text = str(warehouse.explain(inner[-1]))
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _readable(error: BaseException) -> BaseException:
-    for cause in _causes(error):
+def readable_error(error: BaseException, warehouse: Warehouse) -> BaseException:
+    """The error of ours that stands for an error; the same where it is one."""
+    for cause in causes(error):
         if isinstance(cause, GesError | HistoryError | KeyboardInterrupt):
             return cause
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ConfigurationException):
             return SettingsError(_configuration(cause))
         if isinstance(cause, UnknownDestinationModule):
@@ -98,18 +81,10 @@ def _readable(error: BaseException) -> BaseException:
         kept = _KEPT.get(
             error.step, "What was listed is kept, and the next load takes it up again."
         )
-        return DatabaseError(f"The {error.step} step failed: {reason_of(error)} {kept}")
-    return DatabaseError(f"{reason_of(error)} The next load starts where this one ended.")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what lies under it, from outside in."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        inner = getattr(error, "exception", None) if isinstance(error, PipelineStepFailed) else None
-        error = inner or error.__cause__ or error.__context__
+        return DatabaseError(f"The {error.step} step failed: {reason_of(error, warehouse)} {kept}")
+    return DatabaseError(
+        f"{reason_of(error, warehouse)} The next load starts where this one ended."
+    )
 
 
 def _configuration(error: ConfigurationException) -> str:
@@ -127,7 +102,7 @@ def _configuration(error: ConfigurationException) -> str:
         return (
             f"The setting {error.field_name} ({SETTING}{error.field_name.upper()}) is not {wanted}."
         )
-    return _first_line(error)
+    return first_line(error)
 
 
 def _setting(error: ConfigFieldMissingException, field: str) -> str:
@@ -147,9 +122,3 @@ def _keys(traces: NestedLookupTraces) -> Iterator[str]:
         else:
             for inner in trace.traces.values():
                 yield from _keys(inner)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -1,18 +1,16 @@
 """What a load did, counted while it runs, for people and as JSON."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import dlt
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
-from dlt.destinations.sql_client import SqlClientBase
+import pyarrow as pa
 
 from ges_backups.graph import GraphListing
+from ges_backups.known import Ask
 from ges_backups.records import Rejected
-from ges_backups.schema import GRAPH_COLUMNS
-from ges_history.loading.settle import Settled, is_duckdb
+from ges_backups.rows import UTC_TIME
 
 MAX_PROBLEMS = 1000
 
@@ -54,37 +52,43 @@ class LoadOutcome:
         }
 
 
-class Watch:
-    """Observes a load and counts; records listings that brought nothing new without a package."""
+@dataclass(frozen=True)
+class Counts:
+    """A project's backups in the warehouse."""
+
+    total: int = 0
+    marked: int = 0
+    running: int = 0
+
+
+def count_backups(ask: Ask, project_id: str) -> Counts:
+    """Count a project's backups; zeros where there is no table yet."""
+    table = ask(
+        "SELECT COUNT(*) AS total, COUNT(deleted_at) AS marked,"  # noqa: S608
+        " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running"
+        f" FROM {{backups}} WHERE project_id = '{project_id}'"
+    )
+    return Counts(**table.to_pylist()[0]) if table is not None else Counts()
+
+
+class Tally:
+    """Observes a load and counts; keeps the listings that brought nothing new."""
 
     def __init__(self) -> None:
-        self._project_id = ""
         self._graphs = 0
         self._outcomes: Counter[str] = Counter()
         self._requests = 0
         self._rejected = 0
         self._problems: list[dict[str, Any]] = []
         self._unchanged: list[GraphListing] = []
-        self._known: set[tuple[str, str]] = set()
-        self._graph_rows: set[tuple[str | None, ...]] = set()
-        self._is_recorded = False
 
-    def begin(self, project_id: str, graphs: int, requests: int) -> None:
+    def begin(self, project_id: str, graphs: int, requests: int) -> None:  # noqa: ARG002
         """So many graphs will be listed; finding them took so many requests."""
-        self._project_id = project_id
         self._graphs = graphs
         self._requests += requests
 
-    def knows(self, project_id: str, graph_id: str) -> bool:
-        """Whether the warehouse holds backups of the graph."""
-        return (project_id, graph_id) in self._known
-
-    def has_graph(self, row: Mapping[str, str | None]) -> bool:
-        """Whether the warehouse holds this row of `ges.graphs` as it is."""
-        return tuple(row[name] for name in GRAPH_COLUMNS) in self._graph_rows
-
     def listed(self, listing: GraphListing) -> bool:
-        """Count a listing; an unchanged one of a graph that is known is recorded here."""
+        """Count a listing; an unchanged one needs no row of a package."""
         self._outcomes[listing.outcome] += 1
         self._requests += listing.requests
         if listing.error is not None:
@@ -94,10 +98,9 @@ class Watch:
                 error_code=listing.error.error_code,
                 error_msg=str(listing.error),
             )
-        if listing.unchanged and self._is_recorded:
+        if listing.unchanged:
             self._unchanged.append(listing)
-            return True
-        return False
+        return listing.unchanged
 
     def rejected(self, record: Rejected) -> None:
         """Count a record that does not fit."""
@@ -110,93 +113,59 @@ class Watch:
             error_msg=record.reason,
         )
 
-    def take_rejected(self, client: SqlClientBase[Any], load_ids: Sequence[str]) -> None:
+    def take_rejected(self, ask: Ask, load_ids: Sequence[str]) -> None:
         """Count the records that a killed load rejected and could not tell of."""
         if not load_ids:
             return
-        rows = _query(
-            client,
+        table = ask(
             "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"  # noqa: S608
-            f" WHERE _dlt_load_id IN ({_literals(load_ids)})",
+            f" WHERE _dlt_load_id IN ({_literals(load_ids)})"
         )
-        for row in rows:
-            self.rejected(Rejected(*row))
+        for row in table.to_pylist() if table is not None else ():
+            self.rejected(Rejected(**row))
 
     def _add_problem(self, **problem: Any) -> None:
         if len(self._problems) < MAX_PROBLEMS:
             self._problems.append(problem)
 
-    def remember_graphs(self, pipeline: dlt.Pipeline, client: SqlClientBase[Any]) -> None:
-        """Read what the warehouse knows of graphs, before they are listed."""
-        self._is_recorded = is_duckdb(pipeline)
-        rows = _query(client, "SELECT DISTINCT project_id, graph_id FROM {backups}")
-        self._known = {(row[0], row[1]) for row in rows}
-        columns = ", ".join(map(client.escape_column_name, GRAPH_COLUMNS))
-        rows = _query(client, f"SELECT {columns} FROM {{graphs}}")  # noqa: S608
-        self._graph_rows = {tuple(row) for row in rows}
-
-    def record_unchanged(self, client: SqlClientBase[Any]) -> None:
-        """Write the time and cost of listings that brought nothing new."""
+    def unchanged(self) -> pa.Table | None:
+        """The listings that brought nothing new, as `Warehouse.touch` takes them; None for none."""
         if not self._unchanged:
-            return
-        columns = [
-            [listing.graph_id for listing in self._unchanged],
-            [listing.listed_at for listing in self._unchanged],
-            [listing.outcome for listing in self._unchanged],
-            [listing.backup_count for listing in self._unchanged],
-            [listing.requests for listing in self._unchanged],
-        ]
-        table = client.make_qualified_table_name("listings")
-        client.native_connection.execute(
-            f"""UPDATE {table} AS l
-            SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
-                error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
-                restarts = 0, last_complete_at = CASE u.outcome
-                    WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
-            FROM (SELECT unnest($1::VARCHAR[]) AS graph_id,
-                unnest($2::TIMESTAMPTZ[]) AS listed_at, unnest($3::VARCHAR[]) AS outcome,
-                unnest($4::BIGINT[]) AS backup_count, unnest($5::BIGINT[]) AS requests) u
-            WHERE l.project_id = $6 AND l.graph_id = u.graph_id""",  # noqa: S608
-            [*columns, self._project_id],
+            return None
+
+        def column(of: Callable[[GraphListing], Any], kind: pa.DataType) -> pa.Array:
+            return pa.array([of(listing) for listing in self._unchanged], kind)
+
+        return pa.table(
+            {
+                "graph_id": column(lambda one: one.graph_id, pa.string()),
+                "listed_at": column(lambda one: one.listed_at, UTC_TIME),
+                "outcome": column(lambda one: one.outcome, pa.string()),
+                "backup_count": column(lambda one: one.backup_count, pa.int64()),
+                "requests": column(lambda one: one.requests, pa.int64()),
+            }
         )
 
-    def count(self, client: SqlClientBase[Any]) -> int:
-        """Backups in the warehouse."""
-        return _number(client, "SELECT COUNT(*) FROM {backups}")
-
-    def outcome(
-        self,
-        client: SqlClientBase[Any],
-        before: int,
-        load_ids: Sequence[str],
-        settled: Settled,
-    ) -> LoadOutcome:
+    def outcome(self, before: Counts, after: Counts, touched: int, deleted: int) -> LoadOutcome:
         """The summary of a load.
 
         Args:
-            client: For counting.
-            before: Backups in the warehouse before it.
-            load_ids: Packages that it loaded.
-            settled: Marks that were set and removed after it.
+            before: The project's backups before it.
+            after: After it.
+            touched: Rows of backups that its packages wrote.
+            deleted: Those of them that are marked.
         """
-        total = self.count(client)
-        touched = _number(
-            client,
-            f"SELECT COUNT(*) FROM {{backups}} WHERE _dlt_load_id IN ({_literals(load_ids)})",  # noqa: S608
-        )
-        running = _number(
-            client,
-            "SELECT COUNT(*) FROM {backups} WHERE status = 'backing_up' AND deleted_at IS NULL",
-        )
         failed = sum(self._outcomes[kind] for kind in ("missing", "forbidden", "failed"))
+        new = after.total - before.total
+        returned = before.marked + deleted - after.marked
         backups = {
-            "new": total - before,
-            "changed": touched - (total - before),
-            "deleted": settled.deleted,
-            "returned": settled.returned,
+            "new": new,
+            "changed": touched - new - deleted - returned,
+            "deleted": deleted,
+            "returned": returned,
             "rejected": self._rejected,
-            "running": running,
-            "total": total,
+            "running": after.running,
+            "total": after.total,
         }
         quiet = not any(backups[kind] for kind in ("new", "changed", "deleted", "returned"))
         done = "unchanged" if quiet else "complete"
@@ -209,21 +178,18 @@ class Watch:
         )
 
 
-def _query(client: SqlClientBase[Any], sql: str) -> Sequence[Sequence[Any]]:
-    """Rows of a query on ``{table}``; none where the table does not exist yet."""
-    names = ("backups", "graphs", "rejected_backups")
-    tables = {name: client.make_qualified_table_name(name) for name in names}
-    try:
-        return client.execute_sql(sql.format(**tables)) or ()
-    except DatabaseUndefinedRelation:
-        return ()
-
-
-def _number(client: SqlClientBase[Any], sql: str) -> int:
-    rows = _query(client, sql)
-    return int(rows[0][0]) if rows else 0
+def count_written(ask: Ask, load_ids: Sequence[str]) -> tuple[int, int]:
+    """How many rows of backups some packages wrote, and how many of these are marked."""
+    if not load_ids:
+        return 0, 0
+    table = ask(
+        "SELECT COUNT(*) AS touched, COUNT(deleted_at) AS deleted FROM {backups}"  # noqa: S608
+        f" WHERE _dlt_load_id IN ({_literals(load_ids)})"
+    )
+    row = table.to_pylist()[0] if table is not None else {"touched": 0, "deleted": 0}
+    return row["touched"], row["deleted"]
 
 
 def _literals(load_ids: Sequence[str]) -> str:
     """dlt's load ids as SQL texts; they are numbers."""
-    return ", ".join(f"'{load_id}'" for load_id in load_ids) or "''"
+    return ", ".join(f"'{load_id}'" for load_id in load_ids)

@@ -1,47 +1,77 @@
-"""Run the source into the destination, and settle what follows a load. See `load`."""
+"""One load of one project, from its settings to its outcome. See `load`."""
 
 import time
-from contextlib import ExitStack
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dlt
 import pyarrow as pa
-from dlt.common.exceptions import DltException
-from dlt.destinations.sql_client import SqlClientBase
+from dlt.common.schema import Schema
 from dlt.extract import DltSource
-from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ges_backups import ges_backups
 from ges_backups.errors import SettingsError
-from ges_history.loading.failures import is_lasting, readable_errors, reason_of
-from ges_history.loading.lineage import Lineage
-from ges_history.loading.outcome import LoadOutcome, Watch
-from ges_history.loading.runtime import dlt_settings, for_owner_only
-from ges_history.loading.settle import Settled, settle_with
-from ges_history.loading.workplace import Progress, Say, Workplace
-from ges_history.warehouses.duckdb_destination import with_memory
+from ges_backups.known import Ask, Known, read_known
+from ges_backups.project import ProjectSettings, resolve_project
+from ges_backups.source import NAME, project_source
+from ges_history.errors import NoHistory
+from ges_history.loading.dlt_settings import dlt_settings
+from ges_history.loading.failures import readable_errors
+from ges_history.loading.outcome import LoadOutcome, Tally, count_backups, count_written
+from ges_history.loading.packages import Packages, adopt_schema
+from ges_history.loading.stored_schema import read_stored_schema, stored_version
+from ges_history.warehouses import warehouse_for
+from ges_history.warehouses.seam import DATASET, Say, Warehouse, quiet
+
+Progress = Any  # one of dlt's collectors, or the name of one
+DEFAULT_DATABASE = "ges_backups.duckdb"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a load goes.
+
+    Attributes:
+        full: Read every listing from start to end, whatever was read before.
+        since: Load only backups that started at this instant or later.
+        until: Load only backups that started before this instant.
+        wait: Seconds to wait for another load, or for a process that holds the warehouse.
+        say: Takes lines that tell a person what is going on.
+        progress: dlt's progress collector.
+    """
+
+    full: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    wait: float = 60.0
+    say: Say = quiet
+    progress: Progress | None = None
+
+    @property
+    def is_window(self) -> bool:
+        """Whether only a window of starts is loaded."""
+        return self.since is not None or self.until is not None
 
 
 def load(
-    database: str | Path = "ges_backups.duckdb",
+    database: str | Path = DEFAULT_DATABASE,
     *,
     full: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
     destination: str = "duckdb",
     wait: float = 60.0,
-    say: Say = lambda _: None,
+    say: Say = quiet,
     progress: Progress | None = None,
     isolated: bool = False,
+    is_demo: bool = False,
     **source_settings: Any,
 ) -> LoadOutcome:
     """Load what is new since the last load; the one function behind ``ges-backups load``.
 
-    A package that a killed run left is finished first. Then the graphs are listed, the rows
-    merged, deletions marked and the reports rebuilt. Whatever fails, the next call mends it.
+    A package that a killed run left is finished first. Then the graphs are listed, and the rows
+    merged, deletion marks among them. Whatever fails, the next call mends it.
 
     Args:
         database: The DuckDB file; also names the folder beside it that holds dlt's packages.
@@ -53,131 +83,143 @@ def load(
         say: Takes lines that tell a person what is going on.
         progress: dlt's progress collector.
         isolated: Take settings from the arguments only, not from dlt's configuration.
-        source_settings: Arguments of `ges_backups`, over those of dlt's configuration.
+        is_demo: The history is a demo's: it is marked so, and a demo's alone.
+        source_settings: Settings of the project, over those of dlt's configuration.
 
     Returns:
         What was listed, new, changed, deleted and rejected.
 
     Raises:
         GesError: Configuration, credentials, or an API that does not answer; nothing changed.
-        HistoryError: The database cannot be used; what was listed is kept for the next load.
+        HistoryError: The warehouse cannot be used; what was listed is kept for the next load.
+    """
+    options = LoadOptions(full, _in_utc(since), _in_utc(until), wait, say, progress)
+    if options.since and options.until and options.since >= options.until:
+        raise SettingsError("The start of the window, since, must be before its end, until.")
+    warehouse = warehouse_for(database, destination, is_demo=is_demo)
+    with dlt_settings(), readable_errors(warehouse):
+        settings = resolve_project(source_settings, isolated=isolated)
+        return load_project(warehouse, settings, options)
+
+
+def load_project(
+    warehouse: Warehouse, settings: ProjectSettings, options: LoadOptions
+) -> LoadOutcome:
+    """One load of one project; any number of projects load side by side.
+
+    Raises:
+        GesError, HistoryError, DltException: See `failures.readable_errors`.
     """
     started = time.monotonic()
-    with ExitStack() as stack:
-        stack.enter_context(readable_errors())
-        stack.enter_context(dlt_settings(isolated=isolated))
-        stack.enter_context(for_owner_only())
-        watch = Watch()
-        source = _source(watch, full=full, since=since, until=until, settings=source_settings)
-        place = Workplace(Path(database), destination, wait, say)
-        stack.enter_context(place.locked())
-        stack.enter_context(place.left_as_found())
-        outcome = _run(place, source, watch, progress)
+    with warehouse.lock(settings.project_id, options.wait, options.say):
+        outcome = _ProjectRun(warehouse, settings, options).run()
     return replace(outcome, seconds=round(time.monotonic() - started, 3))
 
 
-def _run(
-    place: Workplace, source: DltSource, watch: Watch, progress: Progress | None
-) -> LoadOutcome:
-    with place.opened(progress=progress) as (pipeline, client):
-        before = watch.count(client)
-        load_ids, settled = _finish_pending(place, pipeline, client)
-        with_memory(client, lambda: watch.take_rejected(client, load_ids))
-        watch.remember_graphs(pipeline, client)
-    pipeline.extract(source)
-    pipeline.normalize()  # drops a package that holds nothing
-    note = "What was listed is kept, and the next load takes it up. "
-    if pipeline.has_pending_data:  # closed between: what is settled then reuses freed blocks
-        with place.opened(pipeline, note=note):
-            load_ids += _load_package(pipeline)
-    with place.opened(pipeline, note=note) as (pipeline, client):
-        watch.record_unchanged(client)
-        settled += with_memory(client, lambda: settle_with(pipeline, client))
-        return watch.outcome(client, before, load_ids, settled)
+class _ProjectRun:
+    """The steps of a load, while its lock is held."""
 
+    def __init__(
+        self, warehouse: Warehouse, settings: ProjectSettings, options: LoadOptions
+    ) -> None:
+        self._warehouse = warehouse
+        self._settings = settings
+        self._options = options
+        self._tally = Tally()
+        self._packages = Packages(warehouse, settings.project_id, options.say)
 
-def _finish_pending(
-    place: Workplace, pipeline: dlt.Pipeline, client: SqlClientBase[Any]
-) -> tuple[list[str], Settled]:
-    """Load what a killed run had extracted, and mark what its evidence shows."""
-    lineage = Lineage(place.folder, client)
-    load_ids: list[str] = []
-    if pipeline.has_pending_data:
-        fitness = lineage.fitness_of_pending(pipeline)
-        if fitness == "foreign":
-            place.say("The package of an interrupted load is for another database: it is dropped.")
-            pipeline.drop()
-        else:
-            place.say("Finishing the load that was interrupted.")
-            if fitness == "older":
-                place.say("The database is older than that load: all graphs are listed again.")
-                lineage.expect_cursors_ahead()
-            load_ids = _load_or_give_up(place, pipeline)
-    lineage.restore(pipeline)
-    return load_ids, with_memory(client, lambda: settle_with(pipeline, client))
+    def run(self) -> LoadOutcome:
+        """Finish what was left, list, load, and count."""
+        project_id = self._settings.project_id
+        before = count_backups(self._ask, project_id)
+        load_ids, relist = self._finish_pending()
+        known = read_known(project_id, self._ask)
+        self._packages.note(known.version, relist=relist)
+        self._follow_schema()
+        self._extract(known, full=self._options.full or relist)
+        new_ids = self._load()
+        load_ids += new_ids
+        if load_ids or self._tally.unchanged() is not None:
+            self._settle()
+        if relist and not self._options.is_window:
+            self._packages.note(known.version, relist=False)
+        written = count_written(self._ask, load_ids)
+        after = count_backups(self._ask, project_id) if load_ids else before
+        return self._tally.outcome(before, after, *written)
 
+    def _ask(self, sql: str) -> pa.Table | None:
+        """A query of the source, in the warehouse; None where there is no history yet."""
+        tables = ("backups", "graphs", "listings", "rejected_backups", "projects")
+        names = {name: f"{DATASET}.{name}" for name in (*tables, "_dlt_loads", "_dlt_version")}
+        try:
+            with self._warehouse.reading(self._options.wait, self._options.say) as read:
+                return read(sql.format(**names))
+        except NoHistory:
+            return None
 
-def _load_or_give_up(place: Workplace, pipeline: dlt.Pipeline) -> list[str]:
-    """Load a package that was left; one that can never be loaded must not block those to come."""
-    try:
-        _adopt_schemas(pipeline)
-        return _load_package(pipeline)
-    except (PipelineStepFailed, DltException, ValueError) as failed:
-        if not is_lasting(failed, embedded=place.destination == "duckdb"):
-            raise
-        place.say(
-            f"The interrupted load cannot be finished: {reason_of(failed)} Its package is dropped, "
-            "and what it held is listed again."
-        )
-        pipeline.drop()
-        return []
+    def _finish_pending(self) -> tuple[list[str], bool]:
+        """Load what a killed run had extracted; its ids, and whether everything must be listed."""
+        packages = self._packages
+        relist = packages.must_relist
+        if not packages.are_pending:
+            return [], relist
+        known = read_known(self._settings.project_id, self._ask)
+        if not packages.fit(known.version):
+            self._options.say("The warehouse has changed since that load: all is listed again.")
+            relist = True
+            packages.note(known.version, relist=True)
+        with self._writing():
+            load_ids = packages.finish()
+        self._tally.take_rejected(self._ask, load_ids)
+        return load_ids, relist
 
+    def _follow_schema(self) -> None:
+        """Take the columns that another project or host has made."""
+        pipeline = self._packages.pipeline
+        version = stored_version(self._ask, NAME)
+        own = pipeline.schemas.get(NAME) if NAME in pipeline.schemas else None
+        if version is not None and (own is None or own.stored_version_hash != version):
+            stored = read_stored_schema(self._ask, NAME)
+            if stored is not None:
+                adopt_schema(pipeline, Schema.from_stored_schema(stored))
 
-def _adopt_schemas(pipeline: dlt.Pipeline) -> None:
-    """Let dlt know the tables of a package that was committed when the process was killed.
+    def _extract(self, known: Known, *, full: bool) -> None:
+        pipeline = self._packages.pipeline
+        if self._options.progress is not None:
+            pipeline.collector = self._options.progress
+        source = project_source(self._settings, full=full, known=known, observer=self._tally)
+        self._limit(source)
+        pipeline.extract(source)
+        pipeline.normalize()  # drops a package that holds nothing
 
-    dlt commits a package before its own copy of the schema, and normalizes by the latter.
-    """
-    packages = pipeline._get_normalize_storage().extracted_packages
-    for load_id in pipeline.list_extracted_load_packages():
-        schema = packages.load_schema(load_id)
-        pipeline.schemas.save_schema(schema)
-        if not pipeline.default_schema_name:
-            with pipeline.managed_state():
-                pipeline.default_schema_name = schema.name  # type: ignore[assignment]
+    def _limit(self, source: DltSource) -> None:
+        """Load only a window of starts, if one is wanted."""
+        since, until = self._options.since, self._options.until
+        if since or until:
+            window = dlt.sources.incremental(
+                "start_timestamp",
+                initial_value=_stamp(since) if since else 0,
+                end_value=_stamp(until) if until else 10**15,
+                allow_external_schedulers=False,
+            )
+            source.backups.apply_hints(incremental=window)
 
+    def _load(self) -> list[str]:
+        if not self._packages.are_pending:
+            return []
+        with self._writing():
+            return self._packages.load()
 
-def _load_package(pipeline: dlt.Pipeline) -> list[str]:
-    """Normalize and load what is pending."""
-    if not pipeline.has_pending_data:
-        return []
-    pipeline.normalize()
-    pa.default_memory_pool().release_unused()  # DuckDB takes its memory from elsewhere
-    loaded = pipeline.load(raise_on_failed_jobs=True)
-    return list(loaded.loads_ids) if loaded else []
+    def _settle(self) -> None:
+        """Note what brought nothing, and bring views and comments up to date."""
+        with self._writing():  # opened anew: what is written now reuses the blocks that were freed
+            unchanged = self._tally.unchanged()
+            if unchanged is not None:
+                self._warehouse.touch(self._settings.project_id, unchanged)
+            self._warehouse.publish_reports()
 
-
-def _source(
-    watch: Watch,
-    *,
-    full: bool,
-    since: datetime | None,
-    until: datetime | None,
-    settings: dict[str, Any],
-) -> DltSource:
-    since, until = _in_utc(since), _in_utc(until)
-    if since and until and since >= until:
-        raise SettingsError("The start of the window, since, must be before its end, until.")
-    source = ges_backups(full=full, observer=watch, **settings)
-    if since or until:
-        window = dlt.sources.incremental(
-            "start_timestamp",
-            initial_value=_stamp(since) if since else 0,
-            end_value=_stamp(until) if until else 10**15,
-            allow_external_schedulers=False,
-        )
-        source.backups.apply_hints(incremental=window)
-    return source
+    def _writing(self) -> Any:
+        return self._warehouse.writing(self._options.wait, self._options.say)
 
 
 def _in_utc(instant: datetime | None) -> datetime | None:
@@ -186,4 +228,7 @@ def _in_utc(instant: datetime | None) -> datetime | None:
 
 def _stamp(instant: datetime) -> int:
     """Milliseconds since 1970, the unit of the cursor."""
-    return int(instant.timestamp() * 1000)
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+__all__ = ["Ask", "LoadOptions", "load", "load_project"]

@@ -83,7 +83,7 @@ def _transpiled(statement: str, dialect: str) -> str:
     return tree.sql(dialect=dialect, comments=False)
 
 
-def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
+def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -> bool:
     """Create or replace the views where they differ from this version's; tell whether any did.
 
     Reads two catalog entries and writes nothing where all is as it should be. Works in the
@@ -97,7 +97,10 @@ def rebuild(connection: "duckdb.DuckDBPyConnection") -> bool:
     fingerprint = _fingerprint(catalog)
     if _stored(connection, catalog) == (fingerprint, set(_selects())):
         return False
-    about = f"SELECT {LAYOUT_VERSION} AS layout_version, '{fingerprint}' AS views_fingerprint"
+    about = (
+        f"SELECT {LAYOUT_VERSION} AS layout_version, '{fingerprint}' AS views_fingerprint,"
+        f" {str(is_demo).upper()} AS is_demo"
+    )
     script = [
         f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.reports",
         *_statements_for(catalog),

@@ -7,7 +7,7 @@ merged from there: the memory that it takes is that of a file, and a file that i
 because the process was killed before dlt noted it down, changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import duckdb
@@ -17,7 +17,6 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_changed_cond
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import duckdb as dlt_duckdb
 from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
@@ -25,8 +24,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
-from ges_history.loading.failures import is_out_of_memory
-from ges_history.loading.settle import add_deleted_at, count_rows
+from ges_history.causes import is_out_of_memory
 
 T = TypeVar("T")
 
@@ -100,17 +98,6 @@ class _Client(DuckDbClient):
         """No table needs it, so there is none."""
         return False
 
-    def update_stored_schema(
-        self,
-        only_tables: Iterable[str] | None = None,
-        expected_update: TSchemaTables | None = None,
-        force: bool = False,
-    ) -> TSchemaTables | None:
-        """dlt's own; the column of marks is added while a new table is empty, as it costs nothing then."""
-        applied = super().update_stored_schema(only_tables, expected_update, force)  # type: ignore[arg-type]
-        add_deleted_at(self.sql_client, {"backups", "graphs"}.intersection(applied or ()))
-        return applied
-
     def create_load_job(
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
     ) -> LoadJob:
@@ -154,7 +141,7 @@ class _MergeJob(DuckDbCopyJob):
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         with client.begin_transaction():
             matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"  # noqa: S608
-            known = count_rows(client, matched)
+            known = _count_rows(client, matched)
             if known:
                 self._update(client, table, rows, keys)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"  # noqa: S608
@@ -187,6 +174,12 @@ class _MergeJob(DuckDbCopyJob):
         client.execute_sql(
             f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"  # noqa: S608
         )
+
+
+def _count_rows(client: SqlClientBase[Any], of: str) -> int:
+    """How many rows a FROM clause gives."""
+    rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")  # noqa: S608
+    return int(rows[0][0]) if rows else 0
 
 
 def _parquet(job: DuckDbCopyJob) -> str:

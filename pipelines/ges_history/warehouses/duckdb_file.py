@@ -1,30 +1,157 @@
-"""A history in a DuckDB file."""
+"""A history in a DuckDB file: the default warehouse, nothing to install."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ges_history.errors import DatabaseError, HistoryError, LoadInProgress, NoHistory
+from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
+from ges_history.warehouses.layout import check_layout, database_name, quoted
 from ges_history.warehouses.opening import connect
-from ges_history.warehouses.seam import Read, Say, quiet
+from ges_history.warehouses.seam import DATASET, REPORTS, Read, Say, pipeline_name, quiet
+from ges_history.warehouses.waiting import held_file, wait_for
 
 if TYPE_CHECKING:
+    import dlt
+    import duckdb
     import pyarrow as pa
+
+MEMORY_MB = 120
+"""DuckDB's, which would take what is free: merging a file of 100,000 backups needs 90."""
+STORAGE_VERSION = "v1.2.0"
+"""Of new files: any DuckDB from 1.2 on opens them."""
+TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
+KEPT_STATES = 3
 
 
 class DuckDbFile:
-    """A DuckDB file of any name; see `ges_history.warehouses.seam.Warehouse`."""
+    """A DuckDB file of any name; see `ges_history.warehouses.seam.Warehouse`.
+
+    Args:
+        path: The file; its folder of packages, ``.NAME.dlt``, stands beside it.
+        is_demo: It is marked as a demo when it is made, and only a demo may load into it.
+    """
 
     dialect = "duckdb"
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, is_demo: bool = False) -> None:
         self.path = Path(path)
         self.name = str(path)
+        self.is_demo = is_demo
+        self._file = _real_path(self.path)  # one folder and one lock, whatever links lead here
+
+    @property
+    def folder(self) -> Path:
+        """Where dlt keeps packages, and where the locks are."""
+        return self._file.parent / f".{self._file.name}.dlt"
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What DuckDB raises."""
+        import duckdb  # noqa: PLC0415
+
+        return (duckdb.Error,)
 
     @contextmanager
-    def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:  # noqa: ARG002
+    def lock(self, project: str, wait: float = 60.0, say: Say = quiet) -> Iterator[None]:
+        """Be the only load of a project into this file."""
+        self._check_path()
+        self._make_folder()
+        self._check_file(wait, say)
+
+        def what(holder: str) -> str:
+            return f"Another load (process {holder}) is working on {self.path}"
+
+        with held_file(self.folder / f"{project}.lock", what, LoadInProgress, wait, say):
+            yield
+
+    def pipeline(self, project: str) -> "dlt.Pipeline":
+        """The project's pipeline, its folder beside the file."""
+        import dlt  # noqa: PLC0415 - a second to import, and readers need none
+
+        from ges_history.warehouses.duckdb_destination import HistoryDuckDb  # noqa: PLC0415
+
+        name = self._file.name.lstrip(".").split(".")[0]  # as DuckDB names it
+        catalog = name if name.lower() in (DATASET, f"{DATASET}_staging") else None
+        return dlt.pipeline(
+            pipeline_name(project),
+            destination=HistoryDuckDb(str(self._file), catalog),
+            dataset_name=DATASET,
+            pipelines_dir=str(self.folder),
+        )
+
+    @contextmanager
+    def writing(self, wait: float = 60.0, say: Say = quiet) -> Iterator[None]:
+        """Hold the file, made where there is none, with as little memory as a merge needs."""
+        with self._only_writer(wait, say), self._opened(wait, say) as connection:
+            (before,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()
+            connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
+            try:
+                yield
+            finally:  # the settings are those of all connections of this process to the file
+                connection.execute(f"SET memory_limit = '{before[0]}'")
+
+    def touch(self, project: str, listed: "pa.Table") -> None:
+        """Write time and cost of listings that brought nothing new."""
+        import duckdb  # noqa: PLC0415
+
+        with duckdb.connect(str(self._file)) as connection:
+            dataset = f"{quoted(database_name(connection))}.{DATASET}"
+            connection.register("touched", listed)
+            connection.execute(
+                f"""UPDATE {dataset}.listings AS l
+                SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
+                    error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
+                    restarts = 0, last_complete_at = CASE u.outcome
+                        WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
+                FROM touched u WHERE l.project_id = $1 AND l.graph_id = u.graph_id""",  # noqa: S608
+                [project],
+            )
+            connection.execute(
+                f"UPDATE {dataset}.projects SET last_listed_at = now() WHERE id = $1",  # noqa: S608
+                [project],
+            )
+
+    def publish_reports(self) -> bool:
+        """Bring comments and views up to this version's, and drop what earlier versions left."""
+        import duckdb  # noqa: PLC0415
+
+        from ges_history.reports.views import rebuild  # noqa: PLC0415
+
+        with duckdb.connect(str(self._file)) as connection:
+            self._prune(connection)
+            return rebuild(connection, is_demo=self.is_demo)
+
+    @staticmethod
+    def _prune(connection: "duckdb.DuckDBPyConnection") -> None:
+        """Keep the newest of dlt's states only: there is one for each load that changed something."""
+        dataset = f"{quoted(database_name(connection))}.{DATASET}"
+        state = f"{dataset}._dlt_pipeline_state"
+        newer = f"SELECT count(*) FROM {state} n WHERE n.pipeline_name = s.pipeline_name"  # noqa: S608
+        old = f"FROM {state} s WHERE ({newer} AND n.version > s.version) >= {KEPT_STATES}"
+        tables = (
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? AND database_name = ?"
+        )
+        there = {
+            name
+            for (name,) in connection.execute(
+                tables, [DATASET, database_name(connection)]
+            ).fetchall()
+        }
+        if "_dlt_pipeline_state" in there:
+            ((count,),) = connection.execute(f"SELECT count(*) {old}").fetchall()
+            if count:
+                connection.execute(f"DELETE {old}")
+        if "listed_backups" in there:  # the evidence of the first release
+            connection.execute(f"DROP TABLE {dataset}.listed_backups")
+
+    @contextmanager
+    def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:
         """Several reads of one state."""
-        with connect(self.path) as connection:
+        with self._connected(wait, say) as connection:
 
             def read(sql: str, *values: Any) -> "pa.Table":
                 return connection.sql(sql, params=list(values)).to_arrow_table()
@@ -35,3 +162,180 @@ class DuckDbFile:
         """The rows of one query, nothing held after."""
         with self.reading() as read:
             return read(sql, *values)
+
+    def forget(self, project: str) -> dict[str, int]:
+        """Remove all rows of a project, and its packages."""
+        gone = {}
+        with self.writing():
+            import duckdb  # noqa: PLC0415
+
+            with duckdb.connect(str(self._file)) as connection:
+                dataset = f"{quoted(database_name(connection))}.{DATASET}"
+                connection.execute("BEGIN")
+                for table in TABLES:
+                    key = "id" if table == "projects" else "project_id"
+                    rows = connection.execute(
+                        f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",  # noqa: S608
+                        [project],
+                    ).fetchall()
+                    gone[table] = len(rows)
+                connection.execute("COMMIT")
+        shutil.rmtree(self.folder / pipeline_name(project), ignore_errors=True)
+        return gone
+
+    def explain(self, error: BaseException) -> HistoryError:
+        """What DuckDB says; its data errors are lasting, those of disk, memory and locks pass."""
+        import duckdb  # noqa: PLC0415
+
+        lasting = (
+            duckdb.BinderException,
+            duckdb.CatalogException,
+            duckdb.ConstraintException,
+            duckdb.ConversionException,
+            duckdb.InvalidInputException,
+            duckdb.OutOfRangeException,
+            duckdb.ParserException,
+            duckdb.SyntaxException,
+            duckdb.TypeMismatchException,
+        )
+        return DatabaseError(first_line(error), is_lasting=isinstance(error, lasting))
+
+    def _check_path(self) -> None:
+        if self._file.is_dir():
+            raise DatabaseError(f"{self.path} is a folder: give a file with --database.")
+        if not self._file.parent.is_dir():
+            raise DatabaseError(
+                f"The folder {self.path.parent} does not exist: make it, or give another --database."
+            )
+        if self._file.name == ":memory:":
+            raise DatabaseError("A database in memory keeps no history: give a file.")
+        if bad := [sign for sign in "%\\" if sign in self._file.as_posix()]:
+            raise DatabaseError(
+                f"{self._file} holds the sign {bad[0]}, which dlt or DuckDB cannot have in a path: "
+                "give another --database."
+            )
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            (self.folder / "write.lock").touch(mode=0o600)
+        except OSError as error:
+            raise DatabaseError(
+                f"The folder {self.folder} cannot be written: {error.strerror}. A load keeps its "
+                "packages there, beside the database."
+            ) from error
+
+    def _check_file(self, wait: float, say: Say) -> None:
+        """Refuse a file that is no history, another version's, or a demo's, before anything is asked."""
+        if not self._file.exists():
+            return
+        with self._only_writer(wait, say), self._opened(wait, say, read_only=True) as connection:
+            check_layout(connection)
+            self._check_contents(connection)
+
+    def _check_contents(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        catalog = database_name(connection)
+        rows = connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [catalog]
+        ).fetchall()
+        ours = {table for schema, table in rows if schema == DATASET}
+        if rows and "_dlt_version" not in ours:
+            raise DatabaseError(
+                f"{self.path} holds something else than a backup history ({rows[0][0]}."
+                f"{rows[0][1]}): nothing was changed. Give another --database."
+            )
+        if "projects" in ours and self._is_marked_as_demo(connection, catalog) != self.is_demo:
+            raise DatabaseError(
+                f"{self.path} holds a history, and no demo: give the demo another --database."
+                if self.is_demo
+                else f"{self.path} is the database of a demo: give your own history another "
+                "--database."
+            )
+
+    @staticmethod
+    def _is_marked_as_demo(connection: "duckdb.DuckDBPyConnection", catalog: str) -> bool:
+        rows = connection.execute(
+            "SELECT 1 FROM duckdb_columns() WHERE database_name = ? AND schema_name = ?"
+            " AND table_name = 'about' AND column_name = 'is_demo'",
+            [catalog, REPORTS],
+        ).fetchall()
+        if not rows:
+            return False
+        about = f"SELECT is_demo FROM {quoted(catalog)}.{REPORTS}.about"  # noqa: S608
+        return bool(connection.execute(about).fetchall()[0][0])
+
+    def _only_writer(self, wait: float, say: Say) -> Any:
+        """The one among the loads of this file, of whatever project, that has it open."""
+
+        def what(holder: str) -> str:
+            return f"Another load (process {holder}) is writing to {self.path}"
+
+        return held_file(self.folder / "write.lock", what, DatabaseError, wait, say)
+
+    @contextmanager
+    def _opened(
+        self, wait: float, say: Say, *, read_only: bool = False
+    ) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """The file, opened by DuckDB; another process that holds it is waited for."""
+        import duckdb  # noqa: PLC0415
+
+        if not self._file.exists():
+            self._make_file()
+        held: list[duckdb.DuckDBPyConnection] = []
+
+        def take() -> str | None:
+            try:
+                held.append(duckdb.connect(str(self._file), read_only=read_only))
+            except duckdb.Error as error:
+                reason = obstacle(self.path, error)
+                if not isinstance(reason, DatabaseBusy):
+                    raise reason from error
+                return str(reason)
+            return None
+
+        wait_for(take, DatabaseBusy, wait, say)
+        with held[0] as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, wait: float, say: Say) -> Iterator["duckdb.DuckDBPyConnection"]:
+        held: list[duckdb.DuckDBPyConnection] = []
+
+        def take() -> str | None:
+            try:
+                held.append(connect(self.path))
+            except DatabaseBusy as busy:
+                return str(busy)
+            return None
+
+        if not self._file.exists():
+            raise NoHistory(f"There is no database {self.path}; run `ges-backups load` to make it.")
+        wait_for(take, DatabaseBusy, wait, say)
+        with held[0] as connection:
+            yield connection
+
+    def _make_file(self) -> None:
+        """An empty database that old DuckDBs open, for its owner only, put in place whole."""
+        import duckdb  # noqa: PLC0415
+
+        new = self.folder / f"new-{os.getpid()}.duckdb"
+        new.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(":memory:") as connection:
+                path = str(new).replace("'", "''")
+                connection.execute(f"ATTACH '{path}' AS made (STORAGE_VERSION '{STORAGE_VERSION}')")
+                connection.execute("DETACH made")
+            new.chmod(0o600)
+            new.rename(self._file)
+        except (duckdb.Error, OSError) as error:
+            new.unlink(missing_ok=True)
+            raise DatabaseError(
+                f"The database {self.path} cannot be made: {first_line(error)}"
+            ) from error
+
+
+def _real_path(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise DatabaseError(f"The path {path} leads nowhere: {error}") from error

@@ -11,7 +11,7 @@ from ges_history.errors import DatabaseError
 if TYPE_CHECKING:
     import duckdb
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised when tables change so that an older version would read or write them wrongly."""
 
 ABOUT = "about"

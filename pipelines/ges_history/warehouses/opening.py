@@ -6,12 +6,12 @@ So the names are the same whatever the file is called (DuckDB finds `ges.backups
 reports of this one.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ges_history.errors import DatabaseError
 from ges_history.reports.views import overlay_statements
+from ges_history.warehouses.duckdb_obstacles import obstacle
 from ges_history.warehouses.layout import check_layout
 
 if TYPE_CHECKING:
@@ -73,25 +73,7 @@ def _attach(connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
     try:
         connection.execute(f"ATTACH {_text(str(path))} AS {_ATTACHED} (READ_ONLY, TYPE duckdb)")
     except duckdb.Error as error:
-        raise DatabaseError(_reason(path, str(error))) from error
-
-
-def _reason(path: Path, message: str) -> str:
-    """One sentence for what DuckDB says when it cannot open a file."""
-    if "Conflicting lock" in message:
-        holder = re.search(r"PID (\d+)", message)
-        who = f"process {holder[1]}" if holder else "another process"
-        return f"The database {path} is in use by {who}; try again when that has ended."
-    if "Unique file handle conflict" in message:
-        return f"The database {path} is open in this process; close that connection first."
-    if path.is_dir():
-        return f"{path} is a folder; give the DuckDB file that holds the history."
-    if path.stat().st_size == 0:
-        return f"The database {path} is an empty file; delete it and run `ges-backups load`."
-    if "not a valid DuckDB database" in message:
-        return f"{path} is not a DuckDB database; give the file that `ges-backups load` wrote."
-    first_line = message.strip().splitlines()[0]
-    return f"The database {path} cannot be opened: {first_line}"
+        raise obstacle(path, error) from error
 
 
 def _tables(connection: "duckdb.DuckDBPyConnection", path: Path) -> set[str]:

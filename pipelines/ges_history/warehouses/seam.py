@@ -8,6 +8,7 @@ dataset `ges` holds the tables of `ges_backups.schema`, and the schema `reports`
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ges_history.errors import HistoryError
@@ -30,16 +31,30 @@ def quiet(_: str) -> None:
     """Says nothing."""
 
 
+def pipeline_name(project: str) -> str:
+    """The name of a project's dlt pipeline, and of its folder."""
+    return f"ges_backups_{project}"
+
+
 class Warehouse(Protocol):
     """Where a history lives; see the module's docstring for its SQL.
 
     Attributes:
         name: For people; never holds a secret.
         dialect: Of its own SQL, by sqlglot's name.
+        folder: Where dlt keeps the packages of its pipelines on this machine.
     """
 
     name: str
     dialect: str
+
+    @property
+    def folder(self) -> Path:
+        """See above."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its driver raises."""
 
     def lock(
         self, project: str, wait: float = 60.0, say: Say = quiet

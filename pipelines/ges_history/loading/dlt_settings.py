@@ -1,6 +1,6 @@
-"""What holds for as long as a load runs: dlt's settings, and files that only their owner can read."""
+"""dlt's settings that a history needs, below the user's own, for as long as any load runs."""
 
-import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +11,8 @@ from dlt.common.configuration.specs.config_providers_context import ConfigProvid
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 
-DLT_SETTINGS: dict[str, Any] = {
+NAME = "ges_history"
+SETTINGS: dict[str, Any] = {
     "runtime": {
         "dlthub_telemetry": False,
         "log_level": "CRITICAL",
@@ -27,38 +28,32 @@ DLT_SETTINGS: dict[str, Any] = {
     },
 }
 
+_lock = threading.Lock()
+_running = 0
+
 
 @contextmanager
-def dlt_settings(*, isolated: bool = False) -> Iterator[None]:
-    """dlt's settings that a history needs, below the user's own, for as long as a load runs.
-
-    Args:
-        isolated: Ignore the user's settings, for the demo.
-    """
+def dlt_settings() -> Iterator[None]:
+    """Let dlt find these settings where the user has none; loads in several threads share them."""
+    global _running  # noqa: PLW0603 - dlt's configuration is one for the process
     context = Container()[PluggableRunContext]
-    before = context.providers
-    provider = CustomLoaderDocProvider("ges_history", lambda: DLT_SETTINGS, supports_secrets=False)
-    others = [known for known in before.providers if known.name != provider.name]
-    context.providers = ConfigProvidersContainer([*([] if isolated else others), provider])
-    _start_runtime(context)
+    with _lock:
+        _running += 1
+        if _running == 1:
+            ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=False)
+            _set_providers(context, [*context.providers.providers, ours])
     try:
         yield
     finally:
-        context.providers = before
-        _start_runtime(context)
+        with _lock:
+            _running -= 1
+            if _running == 0:
+                others = [one for one in context.providers.providers if one.name != NAME]
+                _set_providers(context, others)
 
 
-def _start_runtime(context: PluggableRunContext) -> None:
+def _set_providers(context: PluggableRunContext, providers: list[Any]) -> None:
     """Let log level and telemetry follow the settings: dlt started both when it was imported."""
+    context.providers = ConfigProvidersContainer(providers)
     stop_telemetry()
     context.initialize_runtime()
-
-
-@contextmanager
-def for_owner_only() -> Iterator[None]:
-    """Files made meanwhile are readable by their owner only."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)

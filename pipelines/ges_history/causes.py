@@ -1,0 +1,20 @@
+"""An error and what lies under it: libraries wrap what the database or the machine raised."""
+
+from collections.abc import Iterator
+
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what lies under it, from outside in."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = getattr(error, "exception", None) if isinstance(error, PipelineStepFailed) else None
+        error = inner or error.__cause__ or error.__context__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the database ran out of the memory that it was given."""
+    return any("Out of Memory" in str(cause) for cause in causes(error))
