@@ -12,21 +12,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake.exceptions import CommitFailedError
 from obstore.store import MemoryStore
 
 import lake_holder
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses import lake_lock
-from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence, Lease, LeaseLost, _store
 from ges_history.warehouses.lake_upsert import Staged, upsert
 from lake_place import Place, as_table, backup, load_rows, rows_of
 
 
 @contextmanager
-def held_by_another_process(
-    place: Place, project: str
-) -> Iterator["subprocess.Popen[str]"]:
+def held_by_another_process(place: Place, project: str) -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds the lock; killed at the end."""
     program = [sys.executable, lake_holder.__file__, str(place.folder), project]
     with subprocess.Popen(
@@ -164,8 +162,6 @@ def test_a_load_that_was_stopped_for_too_long_changes_nothing(
 
 
 def test_a_commit_between_reading_and_writing_makes_the_write_fail(folder_lake: Place) -> None:
-    from deltalake.exceptions import CommitFailedError
-
     lake = folder_lake.warehouse()
     load_rows(lake, [backup("a", size=1)])
     new = staged(folder_lake.folder, "new", backup("a", size=2), backup("b"))
@@ -179,8 +175,11 @@ def test_a_commit_between_reading_and_writing_makes_the_write_fail(folder_lake: 
             upsert(lake.storage, old, Fence("p1", meanwhile), folder_lake.folder)
         new = staged(folder_lake.folder, f"{only}2", backup("c"), backup("a", size=2))
         old = staged(folder_lake.folder, f"{only}1", backup("a", size=2), backup("c", size=7))
-    assert [(row["id"], row["size"]) for row in rows_of(lake)] == [("a", 2), ("b", None), ("c", None)]
-
+    assert [(row["id"], row["size"]) for row in rows_of(lake)] == [
+        ("a", 2),
+        ("b", None),
+        ("c", None),
+    ]
 
 
 def test_first_loads_of_two_projects_side_by_side_are_exact(place: Place) -> None:
@@ -206,7 +205,9 @@ def test_two_first_loads_of_one_project_at_once_are_exact(place: Place) -> None:
         for host in ("one", "two")
     ]
     assert [child.wait(120) for child in children] == [0, 0]
-    assert [row["id"] for row in rows_of(place.warehouse())] == sorted(f"p1-{n}" for n in range(200))
+    assert [row["id"] for row in rows_of(place.warehouse())] == sorted(
+        f"p1-{n}" for n in range(200)
+    )
 
 
 LOAD = f"""

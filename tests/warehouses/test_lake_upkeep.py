@@ -1,7 +1,6 @@
 """A lake that is loaded every hour stays small, and no reader notices."""
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from ges_history.warehouses import lake_storage, lake_upkeep
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence
+from ges_history.warehouses.lake_reading import loads
 from ges_history.warehouses.lake_upkeep import tidy
 from ges_history.warehouses.lake_upsert import UPKEEP_COMMITS, Staged, upsert
 from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, as_table, backup, load_rows, rows_of
@@ -52,9 +52,9 @@ def hourly_load(lake: LakeWarehouse, fence: Fence, folder: Path, hour: int) -> N
     listing = {"project_id": "p1", "graph_id": "g1", "listed_at": STARTED + timedelta(hours=hour)}
     bring(lake, fence, folder, "backups", rows)
     bring(lake, fence, folder, "listings", [listing | {"_dlt_load_id": f"{hour}.0"}])
-    loads = Path(lake.storage.location("_dlt_loads"))
-    loads.mkdir(exist_ok=True)
-    (loads / f"ges_backups__{hour:05}.0.jsonl").write_text("{}")
+    folder_of_loads = Path(lake.storage.location("_dlt_loads"))
+    folder_of_loads.mkdir(exist_ok=True)
+    (folder_of_loads / f"ges_backups__{hour:05}.0.jsonl").write_text("{}")
     tidy(lake.storage, fence)
 
 
@@ -65,7 +65,7 @@ def size_of(folder: Path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def no_reader_in_a_day(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_reader_in_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all that was written by earlier loads were older than a day."""
     at_once = lake_storage.PROPERTIES | {
         "delta.deletedFileRetentionDuration": "interval 0 hours",
@@ -73,7 +73,6 @@ def no_reader_in_a_day(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }
     monkeypatch.setattr(lake_storage, "PROPERTIES", at_once)
     monkeypatch.setattr(lake_upkeep, "READER_HOURS", 0)
-    yield
 
 
 def test_many_loads_leave_as_much_as_a_quarter_of_them(
@@ -95,7 +94,7 @@ def test_many_loads_leave_as_much_as_a_quarter_of_them(
     assert [row["id"] for row in held] == [f"b{hour:05}" for hour in range(LOADS)]
     assert sum(row["status"] == "backing_up" for row in held) == 1
     assert sum(row["deleted_at"] is not None for row in held) == LOADS - 20
-    assert len(lake.storage.loads()) <= lake_upkeep.KEPT_LOADS + UPKEEP_COMMITS
+    assert len(loads(lake.storage)) <= lake_upkeep.KEPT_LOADS + UPKEEP_COMMITS
 
 
 def test_a_reader_keeps_what_it_opened(folder_lake: Place) -> None:
@@ -117,11 +116,11 @@ def test_the_loads_to_which_a_listing_refers_are_kept(
     monkeypatch.setattr(lake_upkeep, "KEPT_LOADS", 2)
     lake = folder_lake.warehouse()
     load_rows(lake, [backup("a")], listings=[{"project_id": "p1", "graph_id": "g1"}])
-    (first,) = lake.storage.loads().column("load_id").to_pylist()
+    (first,) = loads(lake.storage).column("load_id").to_pylist()
     for number in range(4):
         load_rows(lake, [backup(f"b{number}")])
     tidy(lake.storage, Fence("p1", due={"backups"}))
-    kept = sorted(lake.storage.loads().column("load_id").to_pylist())
+    kept = sorted(loads(lake.storage).column("load_id").to_pylist())
     assert len(kept) == 3
     assert kept[0] == first
 

@@ -18,6 +18,12 @@ def warehouse_for(
     """
     from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415 - as it is asked for
 
+    if destination == "filesystem":
+        from ges_history.warehouses.lake import LakeWarehouse  # noqa: PLC0415
+
+        return LakeWarehouse(Path(database).parent)
     if destination != "duckdb":
-        raise DatabaseError(f"The destination {destination} cannot hold a history: use duckdb.")
+        raise DatabaseError(
+            f"The destination {destination} cannot hold a history: use duckdb or filesystem."
+        )
     return DuckDbFile(database, is_demo=is_demo)

@@ -7,21 +7,19 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ges_history.errors import DatabaseError, HistoryError, NoHistory
+from ges_history.errors import DatabaseError, HistoryError
 from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import dlt
-    import duckdb
     import pyarrow as pa
 
     from ges_history.warehouses.lake_lock import Fence
     from ges_history.warehouses.lake_storage import LakeStorage
 
 NEEDED = "A lake needs `pip install 'ges-backup-history[lake]'`"
-_ATTACHED = "history"
 
 
 class LakeWarehouse:
@@ -133,51 +131,15 @@ class LakeWarehouse:
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:  # noqa: ARG002
         """Several reads of one state, in a DuckDB of this process; a load is never waited for."""
+        from ges_history.warehouses.lake_reading import LakeReader  # noqa: PLC0415
+
         with self._explained(), self.storage.duckdb() as connection:
-            self._lay_out(connection)
-
-            def read(sql: str, *values: Any) -> "pa.Table":
-                return connection.sql(sql, params=list(values)).to_arrow_table()
-
-            yield read
+            yield LakeReader(self.storage, connection).read
 
     def read(self, sql: str, *values: Any) -> "pa.Table":
         """The rows of one query, nothing held after."""
         with self.reading() as read:
             return read(sql, *values)
-
-    def _lay_out(self, connection: "duckdb.DuckDBPyConnection") -> None:
-        """Schemas `ges` and `reports` over the newest state of all tables."""
-        from ges_history.reports.views import overlay_statements  # noqa: PLC0415
-        from ges_history.warehouses.lake_storage import (  # noqa: PLC0415
-            COLUMNS,
-            LOADS,
-            arrow_schema,
-            schema_of,
-        )
-
-        opened = {table: self.storage.open(table) for table in COLUMNS}
-        if opened["backups"] is None:
-            raise NoHistory(
-                f"There is no history in {self.name}; run `ges-backups load --destination"
-                " filesystem` to make it."
-            )
-        connection.execute(f"ATTACH ':memory:' AS {_ATTACHED}")
-        connection.execute(f"CREATE SCHEMA {_ATTACHED}.{DATASET}")
-        connection.execute(f"CREATE SCHEMA {_ATTACHED}.empty")
-        for name, table in opened.items():
-            schema = schema_of(table) if table is not None else arrow_schema(name)
-            empty = f"{_ATTACHED}.empty.{name}"
-            connection.register("columns", schema.empty_table())
-            connection.execute(f"CREATE TABLE {empty} AS FROM columns")
-            connection.unregister("columns")
-            rows = self.storage.rows(table, empty) if table is not None else f"FROM {empty}"
-            connection.execute(f"CREATE VIEW {_ATTACHED}.{DATASET}.{name} AS {rows}")
-        loads = self.storage.loads()
-        connection.register("loads", loads)
-        connection.execute(f"CREATE TABLE {_ATTACHED}.{DATASET}.{LOADS} AS FROM loads")
-        connection.unregister("loads")
-        connection.execute(";\n".join(overlay_statements(_ATTACHED, {*opened, LOADS})))
 
     def forget(self, project: str) -> dict[str, int]:
         """Remove all rows of a project, and its packages; its files go within a day of loads."""
@@ -197,26 +159,26 @@ class LakeWarehouse:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Errors of the lake's own drivers as one of the history."""
-        drivers = _driver_errors()
         try:
             yield
-        except drivers as error:
+        except self.errors as error:
             raise self.explain(error) from error
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What deltalake, the bucket's libraries and DuckDB raise."""
+        import duckdb  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from deltalake.exceptions import DeltaError  # noqa: PLC0415
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        return (DeltaError, BaseError, BotoCoreError, ClientError, duckdb.Error, OSError)
 
     def explain(self, error: BaseException) -> HistoryError:
         """What deltalake, the bucket or DuckDB say."""
         from ges_history.warehouses.lake_errors import explain  # noqa: PLC0415
 
         return explain(error, self.name)
-
-
-def _driver_errors() -> tuple[type[Exception], ...]:
-    import duckdb  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-    from deltalake.exceptions import DeltaError  # noqa: PLC0415
-    from obstore.exceptions import BaseError  # noqa: PLC0415
-
-    return (DeltaError, BaseError, BotoCoreError, ClientError, duckdb.Error, OSError)
 
 
 def _storage() -> "LakeStorage":

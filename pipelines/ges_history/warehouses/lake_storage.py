@@ -5,6 +5,7 @@ table's own log says which files hold its rows; no folder is ever read for it. E
 partitioned by its project, so that loads of two projects never touch the same file.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 }
 """The tables of a history and their columns, in dlt's words."""
 LOADS = "_dlt_loads"
+VERSIONS = "_dlt_version"
 READER_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 """What a table may ask of its readers. Deletion vectors and renamed columns are not among them."""
 PROPERTIES = {
@@ -171,22 +173,17 @@ class LakeStorage:
             f" hive_types = {{{quoted(column)}: VARCHAR}})"
         )
 
-    def loads(self) -> pa.Table:
-        """The loads that are complete: one file each, whose name says all that is needed."""
+    def small_files(self, folder: str) -> list[str]:
+        """dlt's own files in one of its folders."""
         fs = self.filesystem()
-        folder = self.location(LOADS)
-        found = fs.ls(folder, detail=True, refresh=True) if fs.exists(folder) else []
-        names = [Path(entry["name"]).stem for entry in found if entry["name"].endswith(".jsonl")]
-        ids = [name.rpartition("__")[2] for name in names]
-        return pa.table(
-            {
-                "load_id": pa.array(ids, pa.string()),
-                "schema_name": pa.array([name.rpartition("__")[0] for name in names], pa.string()),
-                "status": pa.array([0] * len(names), pa.int64()),
-                "inserted_at": pa.array([int(float(load) * 1_000_000) for load in ids], _UTC),
-                "schema_version_hash": pa.nulls(len(names), pa.string()),
-            }
-        )
+        path = self.location(folder)
+        found = fs.ls(path, detail=False) if fs.exists(path) else []
+        return [str(name) for name in found if str(name).endswith(".jsonl")]
+
+    def small_file(self, path: str) -> dict[str, Any]:
+        """What one of them says."""
+        said: dict[str, Any] = json.loads(self.filesystem().cat_file(path))
+        return said
 
 
 def arrow_schema(table: str) -> pa.Schema:

@@ -46,13 +46,11 @@ def _prune_loads(storage: LakeStorage) -> None:
         rows = storage.rows(listings, "columns")
         query = f"SELECT DISTINCT _dlt_load_id FROM ({rows})"  # noqa: S608
         used = {load for (load,) in connection.sql(query).fetchall()}
-    fs = storage.filesystem()
-    folder = storage.location(LOADS)
-    names = sorted(fs.ls(folder, detail=False, refresh=True), key=_load_id)
-    for name in names[:-KEPT_LOADS]:
-        if _load_id(name) not in used:
-            fs.rm_file(name)
+    files = storage.filesystem()
+    for path in sorted(storage.small_files(LOADS), key=_load_id)[:-KEPT_LOADS]:
+        if _load_id(path) not in used:
+            files.rm_file(path)
 
 
-def _load_id(name: str) -> str:
-    return name.rpartition("__")[2].removesuffix(".jsonl")
+def _load_id(path: str) -> str:
+    return path.rpartition("__")[2].removesuffix(".jsonl")
