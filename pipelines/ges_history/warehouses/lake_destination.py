@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
+from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_compare_columns
 from dlt.destinations import filesystem
@@ -18,6 +19,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
     ReferenceFollowupJob,
     TableFormatLoadFilesystemJob,
 )
+from dlt.destinations.job_impl import FinalizedLoadJob
 
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import LakeStorage
@@ -76,6 +78,11 @@ class _Client(FilesystemClient):
             table["table_format"] = "delta"
         return table
 
+    def get_load_job_class(self, table: PreparedTableSchema, file_path: str) -> type[LoadJob]:
+        """dlt's own; its jobs that do nothing are run, since it waits a second for what never ran."""
+        job = super().get_load_job_class(table, file_path)
+        return _NothingToDo if issubclass(job, FinalizedLoadJob) else job
+
     @staticmethod
     def get_reference_followup_job_class(
         table: PreparedTableSchema,
@@ -87,6 +94,13 @@ class _Client(FilesystemClient):
         """Say that a load is complete; one that lost the project says nothing."""
         self.fence.check()
         super().complete_load(load_id)
+
+
+class _NothingToDo(HasFollowupJobs, RunnableLoadJob):
+    """For a file that waits for all files of its table."""
+
+    def run(self) -> None:
+        """Do nothing."""
 
 
 class _UpsertJob(TableFormatLoadFilesystemJob):
