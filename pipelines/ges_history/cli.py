@@ -9,7 +9,9 @@ import click
 
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
+from ges_history.commands.lines import stamped
 from ges_history.commands.load import load
+from ges_history.commands.notebook import notebook
 from ges_history.commands.report import report, reports
 from ges_history.errors import HistoryError
 
@@ -29,7 +31,8 @@ def cli(debug: bool) -> None:
     """Keeps the history of GES graph backups that the cloud's API forgets."""
 
 
-for command in (demo, load, report, reports, emulate):
+for command in (demo, load, report, reports, notebook, emulate):
+    command.context_settings["auto_envvar_prefix"] = "GES_BACKUPS"  # the same for each command
     cli.add_command(command)
 
 
@@ -81,7 +84,8 @@ def _leave(code: int, text: str = "") -> None:
     """End at once, with a line of printable text: threads may still wait for a server."""
     if text:
         line = "".join(sign if sign.isprintable() else " " for sign in text)
-        click.echo(f"ges-backups: {line}", err=True)
+        told = stamped(line, sys.stderr) if "load" in sys.argv[1:3] else line
+        click.echo(f"ges-backups: {told}", err=True)
     if sys.stderr.isatty():
         sys.stderr.write(SHOW_CURSOR)
     sys.stdout.flush()

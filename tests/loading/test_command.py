@@ -42,15 +42,13 @@ def test_summary_for_people(command: Command, history: Warehouse, fleet: Fleet) 
     the_graph(fleet).add_backup(NOW, status="backing_up", id="running")
     first = command.load()
     assert (first.code, first.err) == (0, "")
-    lines = first.out.splitlines()
+    lines = first.lines
     assert lines[0] == "graphs    2 listed"
     assert lines[1] == "backups   7 new, 0 changed, 0 deleted; 1 running, 7 in the history"
     assert re.fullmatch(r"cost      3 requests, \d+\.\d s", lines[2])
     assert lines[3] == "database  ges_backups.duckdb"
     second = command.load()
-    assert second.out.splitlines()[1].startswith(
-        "backups   nothing new, nothing changed; 1 running"
-    )
+    assert second.lines[1].startswith("backups   nothing new, nothing changed; 1 running")
     assert_exact(history, fleet)
 
 
@@ -202,7 +200,7 @@ def test_destination_that_is_set_up_by_name(command: Command, fleet: Fleet) -> N
         "DESTINATION__WAREHOUSE__CREDENTIALS": "w.duckdb",
     }
     first = command.load("--destination", "warehouse", **named)
-    assert (first.code, first.out.splitlines()[-1]) == (0, "database  the destination warehouse")
+    assert (first.code, first.lines[-1]) == (0, "database  the destination warehouse")
     the_graph(fleet).delete_backup("g1-b0")
     command.load("--destination", "warehouse", **named)
     warehouse = Warehouse(command.folder / "w.duckdb")

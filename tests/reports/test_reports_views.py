@@ -69,7 +69,7 @@ def test_every_report_begins_with_its_graph(report: str, fleet: Path) -> None:
 
 @pytest.mark.parametrize("report", report_names())
 def test_every_file_says_its_grain_and_what_it_reads(report: str, fleet: Path) -> None:
-    text = files("ges_history").joinpath(f"reports/{report}.sql").read_text(encoding="utf-8")
+    text = files("ges_history").joinpath(f"reports/sql/{report}.sql").read_text(encoding="utf-8")
     header = "\n".join(line for line in text.splitlines() if line.startswith("--"))
     assert re.search(r"^-- Grain: one row per ", header, re.MULTILINE)
     named = re.search(r"^-- Reads: (.+)\.$", header, re.MULTILINE)

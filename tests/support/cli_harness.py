@@ -5,6 +5,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from harness import TOKEN, Warehouse
 PROGRAM = str(Path(sys.executable).parent / "ges-backups")
 SETTING = "SOURCES__GES_BACKUPS__"
 WORKING = "ges_backups"
+STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -43,6 +45,13 @@ class Done:
     @property
     def text(self) -> str:
         return self.out + self.err
+
+    @property
+    def lines(self) -> list[str]:
+        """What a load wrote into a log, without the time before each line."""
+        stamped = [STAMPED.fullmatch(line) for line in self.out.splitlines()]
+        assert all(stamped), self.out
+        return [match[1] for match in stamped if match]
 
 
 def environment(emulator: Emulator | None, home: Path, **more: str | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """``ges-backups demo``: everything at once, on a living stand-in of the API."""
 
+import json
 import os
 import shlex
 import shutil
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ges_history.commands import options
 from ges_history.errors import DatabaseError
 
 if TYPE_CHECKING:
     from ges_emulator import Emulator
     from ges_history.loading.outcome import LoadOutcome
 
-DEFAULT = Path("ges_backups.duckdb")
+DEFAULT = Path("ges_demo.duckdb")
+"""Never the file of a history of one's own."""
 SHOWN_CHANGES = 4
 
 _CHANGES = """
@@ -28,7 +29,15 @@ ORDER BY gone, start_timestamp DESC
 
 
 @click.command()
-@options.database
+@click.option(
+    "--database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULT,
+    show_default=True,
+    metavar="PATH",
+    allow_from_autoenv=False,  # GES_BACKUPS_DATABASE is where one's own history is
+    help="The DuckDB file of the demo; an earlier demo in it is made anew.",
+)
 def demo(database: Path) -> None:
     """Load a believable fleet, let a day pass, load again, and show what that brought."""
     from ges_emulator import Emulator, demo_fleet  # noqa: PLC0415 - start-up stays fast
@@ -110,17 +119,17 @@ def _show_changes(database: Path) -> None:
 
 
 def _next_steps(database: Path) -> str:
-    option = "" if database == DEFAULT else f" --database {shlex.quote(str(database))}"
-    file = shlex.quote(str(database))
     command, python = _typed("ges-backups"), _typed("python")
+    page = shlex.quote(str(database.with_suffix(".html")))
+    option = f"--database {shlex.quote(str(database))}"
+    code = f'import ges_history as h; print(h.read_report("growth", {json.dumps(str(database))}))'
     return f"""\
-   The history is in {database}, one DuckDB file. Look at it:
-     {command} report{option}
-     {command} report size_trend --graph orders{option}
-     {command} report --html backups.html{option}
-     {python} -c "import ges_history as h; print(h.read_report('growth', {str(database)!r}))"
-     duckdb {file} "FROM reports.anomalies"
-   Your own project: set the endpoint, the project id and a token (see README), then
+   The demo's history is in {database}, one DuckDB file. Look at it:
+     {command} report {option}
+     {command} report size_trend --graph orders {option}
+     {command} report --html {page} {option}
+     {python} -c {shlex.quote(code)}
+   Your own project: set the region, the project id and a token (see README), then
      {command} load"""
 
 
@@ -128,6 +137,6 @@ def _typed(program: str) -> str:
     """How a program beside this one is called from here: by name where PATH finds it."""
     beside = Path(sys.executable).with_name(program)
     found = shutil.which(program)
-    if found is not None and Path(found).absolute() == beside.absolute():
+    if found and beside in (Path(found).absolute(), Path(found).resolve()):
         return program
     return shlex.quote(os.path.relpath(beside))

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ges_emulator import Emulator
 
 TICK_SECONDS = 0.5
+FAST_DAYS_BEHIND = 30.0
 GREETING = """\
-A fleet of {graphs} graphs is served at {endpoint}; its clock runs {speed:g} times as fast as yours.
+A fleet of {graphs} graphs is served at {endpoint}; {clock}.
 To load from it, type in another terminal:
 
   export SOURCES__GES_BACKUPS__ENDPOINT={endpoint}
@@ -35,7 +36,12 @@ Ctrl-C ends it.
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="How many times as fast as real time the fleet's clock runs.",
+    help="How many times as fast as real time the fleet's clock runs, until it has caught up.",
+)
+@click.option(
+    "--days-behind",
+    type=click.FloatRange(0),
+    help=f"How far in the past the fleet begins; {FAST_DAYS_BEHIND:g} where --speed is above 1.",
 )
 @click.option(
     "--order",
@@ -45,19 +51,23 @@ Ctrl-C ends it.
     help="The order of the listings.",
 )
 @click.option("--page-cap", type=click.IntRange(1), help="The most rows in a page.")
-def emulate(port: int, speed: float, order: str, page_cap: int | None) -> None:
-    """Serve a stand-in for the API on this machine, with a fleet that lives."""
+def emulate(
+    port: int, speed: float, days_behind: float | None, order: str, page_cap: int | None
+) -> None:
+    """Serve a stand-in for the API on this machine, with a fleet that lives, never in the future."""
     from ges_emulator import Emulator, demo_fleet  # noqa: PLC0415
     from ges_emulator.service import DEFAULT_TOKEN  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _terminate)
+    if days_behind is None:
+        days_behind = FAST_DAYS_BEHIND if speed > 1 else 0.0
     try:
-        fleet = demo_fleet()
+        fleet = demo_fleet(now=datetime.now(UTC) - timedelta(days=days_behind))
         with Emulator(fleet, order, page_cap, port=port) as emulator:
             greeting = GREETING.format(
                 graphs=len(fleet.graphs),
                 endpoint=emulator.endpoint,
-                speed=speed,
+                clock=_clock(speed, days_behind),
                 project_id=fleet.project_id,
                 token=DEFAULT_TOKEN,
             )
@@ -71,13 +81,24 @@ def emulate(port: int, speed: float, order: str, page_cap: int | None) -> None:
         sys.exit(130)
 
 
+def _clock(speed: float, days_behind: float) -> str:
+    if not days_behind:
+        return "its clock is yours" if speed == 1 else f"its clock runs {speed:g} times as fast"
+    return (
+        f"its clock begins {days_behind:g} days ago\nand runs {speed:g} times as fast as yours "
+        "until it has caught up"
+    )
+
+
 def _live(emulator: "Emulator", speed: float) -> None:
-    """Move the fleet's clock until somebody ends the program."""
+    """Move the fleet's clock, up to the real one, until somebody ends the program."""
     before = time.monotonic()
     while True:
         time.sleep(TICK_SECONDS)
         now = time.monotonic()
-        emulator.fleet.advance(timedelta(seconds=(now - before) * speed))
+        behind = datetime.now(UTC) - emulator.fleet.now
+        step = min(timedelta(seconds=(now - before) * speed), behind)
+        emulator.fleet.advance(max(step, timedelta()))
         before = now
 
 

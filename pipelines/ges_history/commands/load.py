@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ges_history.commands import options
+from ges_history.commands.lines import stamped
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
@@ -28,6 +29,7 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
 )
 @click.option("--until", type=options.Instant(), help="Only backups that started before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Say only what is not as it should be.")
 @click.option("--destination", default="duckdb", show_default=True, help="dlt's destination name.")
 @click.option(
     "--wait",
@@ -43,6 +45,7 @@ def load(
     since: datetime | None,
     until: datetime | None,
     as_json: bool,
+    quiet: bool,
     destination: str,
     wait: float,
 ) -> None:
@@ -60,14 +63,15 @@ def load(
         until=until,
         destination=destination,
         wait=wait,
-        say=lambda line: click.echo(line, err=True),
-        progress=collector(),
+        say=lambda line: None if quiet else click.echo(stamped(line, sys.stderr), err=True),
+        progress=None if quiet else collector(),
     )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
-    else:
+    elif not quiet or outcome.exit_code:
         where = database if destination == "duckdb" else f"the destination {destination}"
-        click.echo("\n".join(summary(outcome, where)))
+        for line in problem_lines(outcome) if quiet else summary(outcome, where):
+            click.echo(stamped(line, sys.stdout))
     sys.exit(outcome.exit_code)
 
 
@@ -118,7 +122,12 @@ def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:
         f"cost      {outcome.requests:,} requests, {outcome.seconds:.1f} s",
         f"database  {database}",
     ]
-    lines += [_problem_line(problem) for problem in outcome.problems[:20]]
+    return lines + problem_lines(outcome)
+
+
+def problem_lines(outcome: "LoadOutcome") -> list[str]:
+    """A line for each of the first problems of a load."""
+    lines = [_problem_line(problem) for problem in outcome.problems[:20]]
     if len(outcome.problems) > 20:
         lines.append(f"... and {len(outcome.problems) - 20:,} more problems, all in --json")
     return lines

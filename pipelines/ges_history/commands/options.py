@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ges_history.instants import parse_instant
 from ges_history.warehouses.opening import DEFAULT_DATABASE
 
 database = click.option(
@@ -17,9 +18,42 @@ database = click.option(
     help="The DuckDB file that holds the history.",
 )
 
+databases = click.option(
+    "--database",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    default=[Path(DEFAULT_DATABASE)],
+    show_default=True,
+    metavar="PATH",
+    help="The DuckDB file that holds the history; several, or a glob, are read as one.",
+)
 
-class Instant(click.ParamType[datetime]):
-    """A date or an instant in ISO 8601; UTC where it has no zone."""
+destination = click.option(
+    "--destination",
+    default="duckdb",
+    show_default=True,
+    metavar="NAME",
+    help="Where the history is, by dlt's name: duckdb, postgres, filesystem (a lake).",
+)
+
+wait = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a load that holds the database.",
+)
+
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[datetime]
+else:
+    _ParamType = click.ParamType  # click 8.1 has none with a parameter
+
+
+class Instant(_ParamType):
+    """A date or an instant in ISO 8601, UTC where it has no zone, or a word like `7d`."""
 
     name = "instant"
 
@@ -27,9 +61,7 @@ class Instant(click.ParamType[datetime]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Parse the text, or end as wrong usage."""
-        from ges_history.reports.read import parse_instant  # noqa: PLC0415
-
         try:
             return parse_instant(value)
-        except ValueError:
-            self.fail(f"{value!r} is no date like 2026-06-08 or 2026-06-08T13:55:13Z.", param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

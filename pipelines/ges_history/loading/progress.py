@@ -6,6 +6,8 @@ from typing import Any
 
 from dlt.common.runtime.collector_base import Collector
 
+from ges_history.commands.lines import stamped
+
 LINE_SECONDS = 5.0
 
 
@@ -41,7 +43,8 @@ class LineCollector(Collector):
     def _show(self, done: int, total: int) -> None:
         if time.monotonic() >= self._next_at or (done == total and total >= 100):
             self._next_at = time.monotonic() + LINE_SECONDS
-            print(f"listed {done:,} of {total:,} graphs", file=sys.stderr, flush=True)  # noqa: T201
+            line = stamped(f"listed {done:,} of {total:,} graphs", sys.stderr)
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     def _start(self, step: str) -> None:
         self.step = step

@@ -1,68 +1,140 @@
-"""What people read: a column's heading with its unit, a value as short text."""
+"""A table as people read it: each column's heading, and its values in words and units.
 
-import unicodedata
+A column has one format. Sizes and times carry their units, as on the page; the format follows from
+a column's name (`size_mb`, `rpo_age_hours`, `started_at`), so new columns of a report have one too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from ges_history.reports import words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HEADINGS = {
     "graph_name": "graph",
+    "project_name": "project",
+    "backup_id": "backup",
     "backup_method": "method",
-    "mb_per_s": "throughput [MB/s]",
-    "mb_per_day": "growth [MB/day]",
-    "success_rate": "success rate [0-1]",
-    "value": "value [MB or s]",
-    "expected": "expected [MB or s]",
-    "deviation": "deviation [robust sd]",
+    "previous_size_mb": "before",
+    "change_pct": "change",
+    "avg_7d_mb": "7-day mean",
+    "p50_duration_s": "median",
+    "p95_duration_s": "95 % within",
+    "max_duration_s": "longest",
+    "mb_per_s": "speed",
+    "last_size_mb": "newest",
+    "mb_per_day": "growth a day",
+    "growth_mb_per_day": "growth a day",
+    "r2": "r²",
+    "projected_30d_mb": "in 30 days",
+    "projected_90d_mb": "in 90 days",
+    "low_30d_mb": "lowest in 30",
+    "high_30d_mb": "highest in 30",
+    "low_90d_mb": "lowest in 90",
+    "high_90d_mb": "highest in 90",
+    "rpo_age_hours": "age",
+    "stale_hours": "stale for",
+    "elapsed_s": "for",
+    "longest_failure_streak": "failures in a row",
+    "median_lifetime_days": "lifetime",
 }
-UNITS = {
-    "_mb": " [MB]",
-    "_s": " [s]",
-    "_hours": " [h]",
-    "_days": " [days]",
-    "_pct": " [%]",
-    "_at": " [UTC]",
-}
+UNITS = ("_mb", "_s", "_hours", "_days", "_pct", "_at")
+"""Ends of names that say the unit, which the cells say themselves."""
+PERIODS = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name in the report, what is read above it and in it."""
+
+    name: str
+    heading: str
+    cells: list[str]
+    is_number: bool
+
+
+def readable(table: "pa.Table") -> list[Column]:
+    """The columns of a report, in its order; `is_partial` is told in the period's column."""
+    rows = table.to_pylist()
+    return [
+        Column(
+            name=field.name,
+            heading=heading(field.name),
+            cells=[_cell(field.name, row) for row in rows],
+            is_number=_is_number(field.type),
+        )
+        for field in table.schema
+        if field.name != "is_partial"
+    ]
 
 
 def heading(column: str) -> str:
-    """A column's name in words, with its unit: `size_mb` is `size [MB]`."""
+    """A column's name in words; instants say that they are UTC."""
     if column in HEADINGS:
         return HEADINGS[column]
-    for suffix, unit in UNITS.items():
-        if column.endswith(suffix):
-            return column.removesuffix(suffix).replace("_", " ") + unit
-    return column.replace("_", " ")
+    unit = next((unit for unit in UNITS if column.endswith(unit)), "")
+    name = column.removesuffix(unit).replace("_", " ")
+    return f"{name} [UTC]" if unit == "_at" or column == "known_until" else name
 
 
-def cell(value: Any) -> str:
-    """A value as people read it: `1,234.5`, `2026-06-08 13:55`, `yes`; nothing for null."""
-    if value is None:
+_NUMBERS: dict[str, Callable[[Any], str]] = {
+    "change_mb": words.change,
+    "mb_per_day": words.change,
+    "growth_mb_per_day": words.change,
+    "change_pct": lambda value: f"{value:+,.1f} %",
+    "success_rate": words.percent,
+    "success_rate_30d": words.percent,
+    "mb_per_s": lambda value: f"{words.number(value, 1)} MB/s",
+    "r2": lambda value: words.number(value, 2),
+    "deviation": lambda value: f"{value:+,.1f} \N{GREEK SMALL LETTER SIGMA}",
+}
+_BY_UNIT: dict[str, Callable[[Any], str]] = {
+    "_mb": words.size,
+    "_s": words.seconds,
+    "_hours": words.hours,
+    "_days": lambda value: f"{words.number(value, 1)} days",
+    "_pct": lambda value: f"{words.number(value, 1)} %",
+}
+
+
+def _cell(column: str, row: dict[str, Any]) -> str:
+    """A value as people read it; nothing for null and for what is no number."""
+    value = row[column]
+    if isinstance(value, Decimal):
+        value = float(value)
+    if value is None or value != value:  # noqa: PLR0124 - NaN
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, datetime):
+    if isinstance(value, int | float):
+        return _format(column, row)(value).replace("\N{MINUS SIGN}", "-")
+    if isinstance(value, datetime) and column not in PERIODS:
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, date):
-        return value.isoformat()
-    return harmless(str(value))
+        text = f"{value:{PERIODS.get(column, '%Y-%m-%d')}}"
+        return f"{text} so far" if column in PERIODS and row.get("is_partial") else text
+    return words.harmless(str(value))
 
 
-def harmless(text: str) -> str:
-    """Text without characters that steer a terminal or turn its lines around."""
-    return "".join(
-        char
-        if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+def _format(column: str, row: dict[str, Any]) -> Callable[[Any], str]:
+    if column in _NUMBERS:
+        return _NUMBERS[column]
+    if column in ("value", "expected"):
+        return words.seconds if row.get("kind") == "slow" else words.size
+    unit = next((unit for unit in _BY_UNIT if column.endswith(unit)), "")
+    return _BY_UNIT[unit] if unit else _plain
 
 
-def _number(value: float) -> str:
-    """One decimal for what is large, three significant digits for what is small."""
-    if value != value:  # noqa: PLR0124 - not a number
-        return ""
-    return f"{value:,.1f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else words.number(value, 1)
+
+
+def _is_number(type_: Any) -> bool:
+    from pyarrow import types  # noqa: PLC0415 - slow to import
+
+    return bool(types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_))

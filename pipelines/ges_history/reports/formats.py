@@ -1,4 +1,4 @@
-"""A report as csv, json, markdown or parquet; what people read on a screen is in `screen`.
+"""A report as csv, json, jsonl, markdown, parquet or an Excel sheet; `screen` has what people read.
 
 Machines get every column under its own name and every digit. In csv, text that a spreadsheet would
 run as a formula (it begins with = + - @) gets an apostrophe before it.
@@ -7,15 +7,27 @@ run as a formula (it begins with = + - @) gets an apostrophe before it.
 import io
 import re
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ges_history.reports.cells import cell, heading
+from ges_history.errors import HistoryError
+from ges_history.reports.cells import readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = {".csv": "csv", ".json": "json", ".md": "markdown", ".parquet": "parquet"}
+SUFFIXES = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".md": "markdown",
+    ".parquet": "parquet",
+    ".xlsx": "excel",
+}
 """The format that a file's name asks for."""
+EXCEL_ROWS = 1_048_576
+"""Rows of a sheet, its heading included."""
 
 
 def as_csv(table: "pa.Table") -> bytes:
@@ -44,12 +56,58 @@ def as_json(table: "pa.Table") -> bytes:
     return orjson.dumps(table.to_pylist(), option=options)
 
 
+def as_jsonl(table: "pa.Table") -> bytes:
+    """One object a line and row; instants in ISO 8601 with Z."""
+    import orjson  # noqa: PLC0415
+
+    options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+    return b"".join(orjson.dumps(row, option=options) for row in table.to_pylist())
+
+
+def as_excel(table: "pa.Table") -> bytes:
+    """A workbook with one sheet; instants without a zone, which Excel has not, in UTC.
+
+    Raises:
+        HistoryError: the extra is not installed, or there are more rows than a sheet holds.
+    """
+    if find_spec("openpyxl") is None:
+        raise HistoryError(
+            "An Excel file needs a package more: pip install 'ges-backup-history[excel]'; csv and"
+            " parquet need none."
+        )
+    if table.num_rows >= EXCEL_ROWS:
+        raise HistoryError(
+            f"A sheet of Excel holds fewer than the {table.num_rows:,} rows: choose csv or parquet,"
+            " or fewer rows with --since or --limit."
+        )
+    import pandas as pd  # noqa: PLC0415
+
+    frame = table.to_pandas()
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            frame[name] = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        elif pd.api.types.is_string_dtype(column.dtype):
+            frame[name] = column.map(_guarded, na_action="ignore")
+    sink = io.BytesIO()
+    frame.to_excel(sink, sheet_name="report", index=False, freeze_panes=(1, 0), engine="openpyxl")
+    return sink.getvalue()
+
+
+def _guarded(value: object) -> object:
+    """Text that a sheet neither runs as a formula nor refuses for its signs."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)
+    return f"'{text}" if re.match(r"[=+\-@\t\r]", text) else text
+
+
 def as_markdown(table: "pa.Table") -> bytes:
-    """A table in GitHub's Markdown, with readable numbers and units in the headings."""
+    """A table in GitHub's Markdown, as people read it on the screen."""
+    columns = readable(table)
     lines = [
-        _row(heading(name) for name in table.column_names),
-        _row("---" for _ in table.column_names),
-        *(_row(cell(value) for value in row.values()) for row in table.to_pylist()),
+        _row(column.heading for column in columns),
+        _row("---" for _ in columns),
+        *(_row(row) for row in zip(*(column.cells for column in columns), strict=True)),
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -69,7 +127,9 @@ def _row(cells: Iterable[str]) -> str:
 
 WRITERS: dict[str, Callable[["pa.Table"], bytes]] = {
     "csv": as_csv,
+    "excel": as_excel,
     "json": as_json,
+    "jsonl": as_jsonl,
     "markdown": as_markdown,
     "parquet": as_parquet,
 }

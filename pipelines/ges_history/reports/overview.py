@@ -1,103 +1,174 @@
-"""The figures of the whole fleet, for the first screen and the head of the page."""
+"""The fleet at one instant: the rows of the views that screen and page begin with."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
 
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
+from ges_history.errors import HistoryError
+from ges_history.reports.words import harmless
+from ges_history.warehouses.seam import Read
 
-HEADLINE = """
-WITH now AS (SELECT now() AS moment),
-backups AS (
-    SELECT count(*) AS backups_kept,
-        count(*) FILTER (deleted_at IS NULL) AS backups_at_source,
-        coalesce(sum(size) FILTER (deleted_at IS NULL), 0)::BIGINT AS stored_mb,
-        count(*) FILTER (status = 'success' AND started_at > moment - INTERVAL 30 DAY) AS succeeded,
-        count(*) FILTER (status = 'failed' AND started_at > moment - INTERVAL 30 DAY) AS failed
-    FROM ges.backups, now
-),
-graphs AS (
-    SELECT count(*) AS graphs, count(*) FILTER (graph_deleted_at IS NULL) AS graphs_at_source
-    FROM reports.graph_names
-),
-growth AS (
-    SELECT sum(mb_per_day) AS growth_mb_per_day
-    FROM reports.growth SEMI JOIN (FROM reports.graph_names WHERE graph_deleted_at IS NULL) AS n
-        USING (project_id, graph_id)
-),
-load AS (
-    SELECT max(listed_at) AS loaded_at,
-        (epoch(now()) - epoch(max(listed_at))) / 3600 AS load_age_hours
-    FROM ges.listings
+Row = dict[str, Any]
+Key = tuple[str, str]
+"""A graph: (project_id, graph_id)."""
+
+RECENT_DAYS = 7
+"""Anomalies and failures of so many days are worth a look."""
+HEALTHY = {"complete", "incremental"}
+"""Outcomes of listings that went well."""
+_SUMS = (
+    "graphs",
+    "graphs_at_source",
+    "attention",
+    "overdue",
+    "never_succeeded",
+    "running",
+    "stuck",
+    "failed_listings",
+    "anomalies_7d",
+    "rejected_30d",
+    "backups_kept",
+    "backups_at_source",
+    "stored_mb",
+    "added_30d_mb",
+    "removed_30d_mb",
+    "growth_mb_per_day",
+    "projected_30d_mb",
+    "projected_90d_mb",
+    "succeeded_30d",
+    "failed_30d",
 )
-SELECT graphs, graphs_at_source, backups_kept, backups_at_source, stored_mb, growth_mb_per_day,
-    succeeded / nullif(succeeded + failed, 0) AS success_rate_30d, loaded_at, load_age_hours
-FROM backups, graphs, growth, load
-"""
+"""Columns of `overview` that add up over projects."""
 
-ATTENTION = {
-    "overdue": """
-        SELECT graph_name, graph_id, rpo_age_hours, usual_gap_hours, last_success_at
-        FROM reports.recovery_point WHERE overdue AND graph_deleted_at IS NULL
-        ORDER BY rpo_age_hours / nullif(usual_gap_hours, 0) DESC""",
-    "never_succeeded": """
-        SELECT graph_name, graph_id FROM reports.recovery_point
-        WHERE successes = 0 AND graph_deleted_at IS NULL ORDER BY graph_name, graph_id""",
-    "running": """
-        SELECT graph_name, graph_id, started_at, elapsed_s, p95_duration_s, stuck
-        FROM reports.running ORDER BY stuck DESC NULLS LAST, elapsed_s DESC""",
-    "anomalies": """
-        SELECT graph_name, graph_id, started_at, kind, value, expected, deviation
-        FROM reports.anomalies WHERE started_at > now() - INTERVAL 7 DAY
-        ORDER BY abs(deviation) DESC""",
-    "failed_listings": """
-        SELECT graph_name, graph_id, outcome, error_code, stale_hours, listed_at
-        FROM reports.load_health WHERE outcome NOT IN ('complete', 'incremental')
-        ORDER BY stale_hours DESC NULLS FIRST""",
-}
+
+class UnknownProjectError(HistoryError, ValueError):
+    """The history knows no project of this name, id or region."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The fleet at one instant: figures, and what wants attention, the worst first.
+    """The fleet at one instant, as the views have it.
 
-    Rates are from 0 to 1, sizes in MB, instants UTC; None where there is nothing to say.
-    `rejected_30d` counts records that did not fit, first seen in the last 30 days.
-    `overdue` and `never_succeeded` leave out graphs that are gone from their project;
-    `anomalies` are of backups started in the last 7 days.
+    `projects` are rows of `overview`; `anomalies` are those since a day, the newest first;
+    `failed_ever` counts the failed backups of graphs. Rates are from 0 to 1, sizes in MB.
     """
 
-    graphs: int
-    graphs_at_source: int
-    backups_kept: int
-    backups_at_source: int
-    stored_mb: int
-    growth_mb_per_day: float | None
-    success_rate_30d: float | None
-    loaded_at: Any
-    load_age_hours: float | None
-    rejected_30d: int
-    overdue: "pa.Table"
-    never_succeeded: "pa.Table"
-    running: "pa.Table"
-    anomalies: "pa.Table"
-    failed_listings: "pa.Table"
+    as_of: datetime
+    projects: list[Row]
+    recovery: list[Row]
+    growth: list[Row]
+    running: list[Row]
+    health: list[Row]
+    anomalies: list[Row]
+    failed_ever: dict[Key, int]
+
+    @cached_property
+    def totals(self) -> Row:
+        """The figures of all projects together; `loaded_at` is that of the newest load."""
+        totals: Row = {name: sum(row[name] for row in self.projects) for name in _SUMS}
+        ended = totals["succeeded_30d"] + totals["failed_30d"]
+        newest = max(
+            (row for row in self.projects if row["loaded_at"]),
+            key=lambda row: row["loaded_at"],
+            default={"loaded_at": None, "load_age_hours": None},
+        )
+        firsts = [row["first_listed_at"] for row in self.projects if row["first_listed_at"]]
+        return totals | {
+            "success_rate_30d": totals["succeeded_30d"] / ended if ended else None,
+            "loaded_at": newest["loaded_at"],
+            "load_age_hours": newest["load_age_hours"],
+            "complete_since": max(firsts, default=None),
+        }
+
+    @property
+    def recent_anomalies(self) -> list[Row]:
+        """Those of backups that started in the last days."""
+        since = self.as_of - timedelta(days=RECENT_DAYS)
+        return [row for row in self.anomalies if row["started_at"] > since]
+
+    @property
+    def shows_projects(self) -> bool:
+        """Whether it has to be said which project something is of."""
+        return len(self.projects) > 1
 
 
-def read_fleet(connection: "duckdb.DuckDBPyConnection") -> Fleet:
-    """The fleet's figures, from a connection that `connect` made."""
-    (headline,) = connection.sql(HEADLINE).to_arrow_table().to_pylist()
-    attention = {name: connection.sql(sql).to_arrow_table() for name, sql in ATTENTION.items()}
-    return Fleet(**headline, rejected_30d=_rejected(connection), **attention)
+@dataclass(frozen=True)
+class Scope:
+    """The projects that are looked at: None for all."""
+
+    project_ids: list[str] | None = None
+
+    def query(self, read: Read, sql: str, *values: Any) -> list[Row]:
+        """Rows of a SELECT whose `{scope}` is a condition on `project_id`."""
+        return list(self.table(read, sql, *values).to_pylist())
+
+    def table(self, read: Read, sql: str, *values: Any) -> Any:
+        """The same as an Arrow table; `{scope}` comes after the marks of `values`."""
+        if self.project_ids is None:
+            return read(sql.format(scope="true"), *values)
+        marks = ", ".join("?" for _ in self.project_ids) or "NULL"
+        return read(sql.format(scope=f"project_id IN ({marks})"), *values, *self.project_ids)
 
 
-def _rejected(connection: "duckdb.DuckDBPyConnection") -> int:
-    """Records that were rejected in the last 30 days; their table is made with the first of them."""
-    tables = connection.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'ges'")
-    if ("rejected_backups",) not in tables.fetchall():
-        return 0
-    rows = connection.execute(
-        "SELECT count(*) FROM ges.rejected_backups WHERE first_seen_at > now() - INTERVAL 30 DAY"
-    ).fetchall()
-    return int(rows[0][0])
+def scope_of(read: Read, projects: Iterable[str] = (), regions: Iterable[str] = ()) -> Scope:
+    """The projects of these names or ids, and of these regions.
+
+    Raises:
+        UnknownProjectError: There is none; the message names those that there are.
+    """
+    wanted, places = set(projects), set(regions)
+    if not wanted and not places:
+        return Scope()
+    known = read("SELECT project_id, project_name, region FROM reports.overview").to_pylist()
+    found = [
+        row["project_id"]
+        for row in known
+        if (not wanted or wanted & {row["project_id"], row["project_name"]})
+        and (not places or row["region"] in places)
+    ]
+    missing = wanted - {text for row in known for text in (row["project_id"], row["project_name"])}
+    if missing or not found:
+        what = ", ".join(sorted(missing or wanted | places))
+        names = ", ".join(sorted(harmless(str(row["project_name"])) for row in known))
+        raise UnknownProjectError(f"The history knows no project {what}; it holds {names}.")
+    return Scope(found)
+
+
+def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None) -> Fleet:
+    """The fleet's rows.
+
+    Args:
+        read: The warehouse's, from `Warehouse.reading`.
+        scope: Which projects.
+        since: Anomalies of backups from this UTC day on; default: of the last 7 days.
+    """
+    scope = scope or Scope()
+    as_of: datetime = read("SELECT CURRENT_TIMESTAMP AS as_of").to_pylist()[0]["as_of"]
+    since = since or (as_of - timedelta(days=RECENT_DAYS)).date()
+    ordered = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
+    return Fleet(
+        as_of=as_of,
+        projects=scope.query(read, _PROJECTS),
+        recovery=scope.query(read, ordered.format("recovery_point")),
+        growth=scope.query(read, ordered.format("growth")),
+        running=scope.query(read, ordered.format("running") + ", started_at"),
+        health=scope.query(read, ordered.format("load_health")),
+        anomalies=scope.query(read, _ANOMALIES, since),
+        failed_ever={
+            (row["project_id"], row["graph_id"]): row["failed"]
+            for row in scope.query(read, _FAILED_EVER)
+        },
+    )
+
+
+_PROJECTS = "SELECT * FROM reports.overview WHERE {scope} ORDER BY project_name, project_id"
+_ANOMALIES = """
+SELECT * FROM reports.anomalies WHERE started_at >= CAST(? AS TIMESTAMPTZ) AND {scope}
+ORDER BY started_at DESC, project_id, graph_id, backup_id, kind
+"""
+_FAILED_EVER = """
+SELECT project_id, graph_id, CAST(SUM(failed) AS BIGINT) AS failed FROM reports.reliability
+WHERE {scope} GROUP BY project_id, graph_id
+"""

@@ -1,17 +1,20 @@
-"""Read a report into pandas."""
+"""Read a report, from wherever the history is."""
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ges_history.errors import DatabaseError, HistoryError
-from ges_history.reports.views import report_names, time_column
-from ges_history.warehouses.opening import DEFAULT_DATABASE, connect, keep_only
+from ges_history.errors import HistoryError
+from ges_history.instants import Instant
+from ges_history.reports.catalogue import LISTS, report_names, time_column, why_empty
+from ges_history.reports.selection import Keys, Selection, query_of, selection_of
+from ges_history.warehouses.duckdb_files import history_of
+from ges_history.warehouses.opening import DEFAULT_DATABASE, Databases
+from ges_history.warehouses.seam import Read, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     import pyarrow as pa
 
@@ -24,33 +27,52 @@ class UnknownGraphError(HistoryError, ValueError):
     """The history knows no graph of this id or name."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A report's rows; where there are none, `reason` says why, as far as that is known."""
+
+    table: "pa.Table"
+    reason: str | None
+
+
 def read_report(
     name: str,
-    database: str | Path = DEFAULT_DATABASE,
+    database: Databases | Warehouse = DEFAULT_DATABASE,
     *,
     graph: str | Iterable[str] | None = None,
-    since: str | date | None = None,
-    until: str | date | None = None,
+    project: str | Iterable[str] | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     limit: int | None = None,
+    status: str | None = None,
+    wait: float = 0.0,
 ) -> "pd.DataFrame":
-    """Read a report as a DataFrame, ordered by graph and time; the file is given back at once.
+    """Read a report as a DataFrame; nothing is held after.
+
+    Rows are ordered by graph and time; those of a report about now the worst first, those of
+    `backups` the newest first.
 
     Args:
-        name: one of `report_names()`.
-        database: the DuckDB file.
+        name: one of `report_names()`, or `backups`.
+        database: the DuckDB file; several, or a glob, are one history; or a warehouse.
         graph: ids or names of graphs; default: all.
-        since: first instant of the report's time column, a date or datetime or its ISO text;
-            UTC where it has no zone.
-        until: the instant before which the report's time column ends, likewise.
-        limit: at most this many rows, the newest by the time column.
+        project: ids or names of projects; default: all.
+        since: first instant, a date or datetime or its ISO text (UTC where it has no zone),
+            `yesterday`, or so long ago: `7d`; not for a report about now. Days, weeks and months
+            that overlap the window are there whole.
+        until: the instant before which the window ends, likewise.
+        limit: at most this many rows: the newest; of a report about now the worst.
+        status: only backups of this status; for `backups`.
+        wait: seconds to wait for a load that holds the database.
 
     Returns:
         The view's columns. Instants are UTC-aware, days, weeks and months are plain midnights;
         whole numbers, booleans and text are pandas' nullable types.
 
     Raises:
-        UnknownReportError: no such report; the message lists them.
-        UnknownGraphError: no such graph; the message names close ones.
+        UnknownReportError: no such report; the message names close ones, or all.
+        UnknownGraphError: no such graph or project; the message names close ones.
+        SelectionError: a window that is empty, or that the report has not.
         DatabaseError: the database cannot be read.
     """
     import pandas as pd  # noqa: PLC0415 - importing ges_history stays cheap
@@ -62,103 +84,140 @@ def read_report(
         pa.bool_(): pd.BooleanDtype(),
         pa.string(): pd.StringDtype(),
     }
-    table = read_table(name, database, graph=graph, since=since, until=until, limit=limit)
+    table = read_table(
+        name,
+        database,
+        graph=graph,
+        project=project,
+        since=since,
+        until=until,
+        limit=limit,
+        status=status,
+        wait=wait,
+    )
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
     return frame
 
 
 def read_table(
     name: str,
-    database: str | Path = DEFAULT_DATABASE,
+    database: Databases | Warehouse = DEFAULT_DATABASE,
     *,
-    graph: str | Iterable[str] | None = None,
-    since: str | date | None = None,
-    until: str | date | None = None,
-    limit: int | None = None,
+    wait: float = 0.0,
+    **selected: Any,
 ) -> "pa.Table":
     """Read a report as an Arrow table; arguments and errors as for `read_report`."""
-    import duckdb  # noqa: PLC0415
-
-    if name not in report_names():
-        raise UnknownReportError(
-            f"There is no report {name!r}; there are {', '.join(report_names())}."
-        )
-    connection = connect(database)
-    try:
-        sql, values = _query(connection, name, graph=graph, since=since, until=until, limit=limit)
-        return connection.sql(sql, params=values).to_arrow_table()
-    except duckdb.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DatabaseError(f"The report {name} cannot be read: {reason}") from error
-    finally:
-        connection.close()
+    check_name(name)
+    with _warehouse(database).reading(wait) as read:
+        return read_answer(read, name, **selected).table
 
 
-def parse_instant(value: str | date) -> datetime:
-    """A date, a datetime or its ISO text as an aware datetime; UTC where it has no zone.
-
-    Raises:
-        ValueError: the text is neither.
-    """
-    found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(found, datetime):
-        found = datetime.combine(found, time())
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _query(
-    connection: "duckdb.DuckDBPyConnection",
+def read_answer(
+    read: Read,
     name: str,
     *,
-    graph: str | Iterable[str] | None,
-    since: str | date | None,
-    until: str | date | None,
-    limit: int | None,
-) -> tuple[str, list[Any]]:
-    """The SELECT over one view, and the values for its marks; columns 4 and 6 settle ties."""
-    when = f"CAST({time_column(name)} AS TIMESTAMPTZ)"
-    conditions, values = ["true"], list[Any]()
+    graph: str | Iterable[str] | None = None,
+    project: str | Iterable[str] | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    limit: int | None = None,
+    status: str | None = None,
+) -> Answer:
+    """A report from a warehouse that is being read; arguments and errors as for `read_report`."""
+    check_name(name)
+    selection = selection_of(name, since, until, limit, status, with_graphs=graph is not None)
     if graph is not None:
-        keys = graph_keys(connection, [graph] if isinstance(graph, str) else graph)
-        if keys:
-            keep_only(connection, keys)
-        pairs = ", ".join("(?, ?)" for _ in keys) or "(NULL, NULL)"
-        conditions.append(f"(project_id, graph_id) IN ({pairs})")
-        values += [part for key in keys for part in key]
-    for bound, comparison in ((since, ">="), (until, "<")):
-        if bound is not None:
-            conditions.append(f"{when} {comparison} ?")
-            values.append(parse_instant(bound))
-    rows, when = f"FROM reports.{name} WHERE {' AND '.join(conditions)}", time_column(name)
-    if limit is not None:
-        rows = f"FROM ({rows} ORDER BY {when} DESC NULLS LAST, 1, 2, 4, 6 LIMIT {limit:d})"
-    return f"{rows} ORDER BY graph_name, 1, 2, {when}, 4, 6", values
+        selection = replace(selection, keys=graph_keys(read, _each(graph)))
+    if project is not None:
+        selection = replace(selection, project_ids=project_keys(read, _each(project)))
+    sql, values = query_of(selection)
+    table = read(sql, *values)
+    return Answer(table, None if table.num_rows else _reason(read, selection))
 
 
-def graph_keys(
-    connection: "duckdb.DuckDBPyConnection", wanted: Iterable[str]
-) -> list[tuple[str, str]]:
+def check_name(name: str) -> None:
+    """Refuse a name that no report has.
+
+    Raises:
+        UnknownReportError: it names close ones, or all.
+    """
+    names = [*report_names(), *LISTS]
+    if name in names:
+        return
+    close = get_close_matches(name, names, n=2, cutoff=0.5)
+    there = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}."
+    raise UnknownReportError(f"There is no report {name!r}; {there}")
+
+
+def graph_keys(read: Read, wanted: Iterable[str]) -> Keys:
     """The (project_id, graph_id) of graphs given by id or name; a name can stand for several.
 
     Raises:
         UnknownGraphError: one of them is neither.
     """
-    known = connection.execute(
-        "SELECT project_id, graph_id, graph_name FROM reports.graph_names ORDER BY ALL"
-    ).fetchall()
+    rows = read(
+        "SELECT project_id, graph_id, graph_name FROM reports.graph_names ORDER BY 1, 2, 3"
+    ).to_pylist()
+    named: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        for text in {row["graph_id"], row["graph_name"]}:
+            named.setdefault(text, []).append((row["project_id"], row["graph_id"]))
+    return _found(named, wanted, "graph", "load_health")
+
+
+def project_keys(read: Read, wanted: Iterable[str]) -> list[str]:
+    """The ids of projects given by id or name.
+
+    Raises:
+        UnknownGraphError: one of them is neither.
+    """
+    rows = read("SELECT project_id, project_name FROM reports.project_names ORDER BY 1").to_pylist()
+    named: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        for text in {row["project_id"], row["project_name"]}:
+            named.setdefault(text, []).append((row["project_id"], ""))
+    return [project for project, _ in _found(named, wanted, "project", "overview")]
+
+
+def _found(
+    named: Mapping[str, list[tuple[str, str]]], wanted: Iterable[str], what: str, report: str
+) -> list[tuple[str, str]]:
     keys = dict[tuple[str, str], None]()
-    for graph in wanted:
-        found = [(project, id_) for project, id_, name in known if graph in (id_, name)]
-        if not found:
-            raise UnknownGraphError(
-                _no_such_graph(graph, {text for row in known for text in row[1:]})
+    for text in wanted:
+        if text not in named:
+            close = get_close_matches(text, sorted(named), n=3, cutoff=0.6)
+            there = (
+                f"did you mean {' or '.join(close)}?"
+                if close
+                else f"`ges-backups report {report}` lists them."
             )
-        keys.update(dict.fromkeys(found))
+            raise UnknownGraphError(f"The history knows no {what} {text!r}; {there}")
+        keys.update(dict.fromkeys(named[text]))
     return list(keys)
 
 
-def _no_such_graph(graph: str, known: set[str]) -> str:
-    close = get_close_matches(graph, sorted(known), n=3, cutoff=0.6)
-    if close:
-        return f"The history knows no graph {graph!r}; did you mean {' or '.join(close)}?"
-    return f"The history knows no graph {graph!r}; `ges-backups report load_health` lists them."
+def _reason(read: Read, selection: Selection) -> str | None:
+    """Why there are no rows: what the report has outside of the window, or what it means."""
+    if selection.is_window:
+        column = time_column(selection.name)
+        sql, values = query_of(selection.of_all_time())
+        (span,) = read(
+            f"SELECT MIN({column}) AS first, MAX({column}) AS last FROM ({sql}) AS whole",  # noqa: S608
+            *values,
+        ).to_pylist()
+        if span["first"] is not None:
+            first, last = (f"{span[end]:%Y-%m-%d}" for end in ("first", "last"))
+            return f"the window has none; there are some from {first} to {last}"
+    if selection.status is not None:
+        return f"no backup has the status {selection.status!r}"
+    return why_empty(selection.name)
+
+
+def _each(texts: str | Iterable[str]) -> Iterable[str]:
+    return [texts] if isinstance(texts, str) else texts
+
+
+def _warehouse(database: Databases | Warehouse) -> Warehouse:
+    if isinstance(database, str | Path | Iterable):
+        return history_of(database)
+    return database

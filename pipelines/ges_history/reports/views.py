@@ -1,58 +1,43 @@
-"""The reports as views: packaged SQL files, one view each, kept up to date in the database.
-
-A file `reports/<name>.sql` is a header comment and one SELECT; the header's first line is the
-report's description. The files name tables in two parts (`ges.backups`, `reports.size_trend`).
-"""
+"""The reports as views in a database: created where they differ from this version's, and over others."""
 
 import hashlib
 import re
-from functools import cache
-from graphlib import TopologicalSorter
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from ges_history.reports.catalogue import (
+    TABLE,
+    column_texts,
+    description_of,
+    descriptions,
+    report_names,
+    selects,
+    time_column,
+    view_names,
+)
 from ges_history.warehouses.layout import ABOUT, LAYOUT_VERSION, check_layout, database_name, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-HELPERS = ("graph_names",)
-"""Views that the reports build on; not reports themselves."""
+__all__ = [
+    "descriptions",
+    "rebuild",
+    "report_names",
+    "time_column",
+    "view_names",
+    "view_statements",
+]
 
-_TABLE = re.compile(r"\b(FROM|JOIN) (ges|reports)\.(\w+)")
+TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
+"""The tables that the views read."""
 
-
-@cache
-def _selects() -> dict[str, str]:
-    """{view: its file's text}, each after the views that it reads."""
-    texts = {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip()
-        for file in files("ges_history.reports").joinpath("sql").iterdir()
-        if file.name.endswith(".sql")
-    }
-    reads = {
-        name: {table for _, schema, table in _TABLE.findall(text) if schema == "reports"}
-        for name, text in sorted(texts.items())
-    }
-    return {name: texts[name] for name in TopologicalSorter(reads).static_order()}
-
-
-def report_names() -> list[str]:
-    """The names of the reports, sorted."""
-    return sorted(set(_selects()) - set(HELPERS))
-
-
-def descriptions() -> dict[str, str]:
-    """{report: its one-line description}, sorted by name."""
-    return {name: _description(_selects()[name]) for name in report_names()}
-
-
-def time_column(report: str) -> str:
-    """The column that places a report's rows in time, named by `-- Time:` in its file."""
-    found = re.search(r"^-- Time: (\w+)$", _selects()[report], re.MULTILINE)
-    if found is None:
-        raise LookupError(f"reports/{report}.sql names no time column")
-    return found[1]
+_TYPES = {
+    "text": "VARCHAR",
+    "bigint": "BIGINT",
+    "bool": "BOOLEAN",
+    "json": "VARCHAR",
+    "timestamp": "TIMESTAMPTZ",
+}
 
 
 def view_statements(dialect: str = "duckdb") -> list[str]:
@@ -61,26 +46,12 @@ def view_statements(dialect: str = "duckdb") -> list[str]:
     Args:
         dialect: the destination's SQL, by its name in sqlglot; the files are DuckDB's.
     """
-    statements = [f"CREATE OR REPLACE VIEW reports.{n} AS\n{sql}" for n, sql in _selects().items()]
+    statements = [f"CREATE OR REPLACE VIEW reports.{n} AS\n{sql}" for n, sql in selects().items()]
     if dialect == "duckdb":
         return statements
-    return [_transpiled(statement, dialect) for statement in statements]
+    from ges_history.reports.dialects import transpiled  # noqa: PLC0415 - sqlglot takes long
 
-
-def _transpiled(statement: str, dialect: str) -> str:
-    """A statement in another SQL; sqlglot is imported only where there is need of it."""
-    from sqlglot import exp, parse_one  # noqa: PLC0415
-
-    tree = parse_one(statement, read="duckdb")
-    if dialect in {"spark", "databricks"}:  # sqlglot writes PERCENTILE_CONT(x, q), unknown there
-        tree = tree.transform(
-            lambda node: (
-                exp.Anonymous(this="PERCENTILE", expressions=[node.this, node.expression])
-                if isinstance(node, exp.PercentileCont)
-                else node
-            )
-        )
-    return tree.sql(dialect=dialect, comments=False)
+    return [transpiled(statement, dialect) for statement in statements]
 
 
 def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -> bool:
@@ -95,7 +66,7 @@ def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -
     check_layout(connection)
     catalog = database_name(connection)
     fingerprint = _fingerprint(catalog)
-    if _stored(connection, catalog) == (fingerprint, set(_selects())):
+    if _stored(connection, catalog) == (fingerprint, set(selects())):
         return False
     about = (
         f"SELECT {LAYOUT_VERSION} AS layout_version, '{fingerprint}' AS views_fingerprint,"
@@ -103,6 +74,10 @@ def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -
     )
     script = [
         f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.reports",
+        *(
+            f"CREATE TABLE {quoted(catalog)}.ges.{table} ({columns})"
+            for table, columns in missing_tables(_tables(connection, catalog)).items()
+        ),
         *_statements_for(catalog),
         f"CREATE OR REPLACE VIEW {quoted(catalog)}.reports.{ABOUT} AS {about}",
     ]
@@ -118,33 +93,88 @@ def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -
 
 
 def _fingerprint(catalog: str) -> str:
-    selects = [f"{name}\n{_stored_select(name, catalog)}" for name in _selects()]
-    return hashlib.sha256("\n".join(selects).encode()).hexdigest()
+    texts = [f"{name}\n{_stored_select(name, catalog)}" for name in selects()]
+    comments = [f"{name}\n{column_texts(name)}" for name in selects()]
+    return hashlib.sha256("\n".join([*texts, *comments]).encode()).hexdigest()
 
 
 def _statements_for(catalog: str) -> list[str]:
     """DuckDB's statements for a database of this name: creating, then describing each view."""
     statements = []
-    for name, text in _selects().items():
+    for name in selects():
         view = f"{quoted(catalog)}.reports.{name}"
-        comment = _description(text).replace("'", "''")
+        comment = description_of(name).replace("'", "''")
         statements += [
             f"CREATE OR REPLACE VIEW {view} AS\n{_stored_select(name, catalog)}",
             f"COMMENT ON VIEW {view} IS '{comment}'",
+            *(
+                f"COMMENT ON COLUMN {view}.{column} IS '{_comment(*it)}'"
+                for column, it in column_texts(name).items()
+            ),
         ]
     return statements
 
 
-def overlay_statements(catalog: str, tables: set[str]) -> list[str]:
-    """Statements that put schemas `ges` and `reports` over those tables of an attached database."""
-    selects = {name: _located(text, "ges.{}") for name, text in _selects().items()}
-    source = f"{quoted(catalog)}.ges"
+def known_columns() -> dict[str, dict[str, dict[str, str]]]:
+    """{table: {column: {"type": DuckDB's, "description": what it is}}} of the tables of `ges`."""
+    from ges_backups import rows, schema  # noqa: PLC0415 - imports dlt
+
+    known = {
+        "backups": rows.BACKUP_COLUMNS,
+        "graphs": schema.GRAPH_COLUMNS,
+        "listings": schema.LISTING_COLUMNS,
+        "projects": schema.PROJECT_COLUMNS,
+        "rejected_backups": schema.REJECTED_COLUMNS,
+    }
+    return {
+        table: {
+            name: {"type": _TYPES[it["data_type"]], "description": it.get("description", "")}
+            for name, it in columns.items()
+        }
+        for table, columns in known.items()
+    }
+
+
+def missing_tables(present: set[str]) -> dict[str, str]:
+    """{table: its columns and types in DuckDB's SQL} for what the reports read and is not there.
+
+    An older release, or a project without a backup, leaves tables out.
+    """
+    if present >= set(TABLES):
+        return {}
+    return {
+        table: ", ".join(f"{quoted(name)} {it['type']}" for name, it in columns.items())
+        for table, columns in known_columns().items()
+        if table not in present
+    }
+
+
+def overlay_statements(tables: dict[str, set[str]]) -> list[str]:
+    """Statements that put schemas `ges` and `reports` over attached databases, as one history.
+
+    A table that the reports read and no database has is an empty one.
+
+    Args:
+        tables: {catalog: its tables in schema `ges`}.
+    """
+    names = set[str]().union(*tables.values())
+    located = {name: _located(text, "ges.{}") for name, text in selects().items()}
     return [
         "CREATE SCHEMA ges",
         "CREATE SCHEMA reports",
-        *(f"CREATE VIEW ges.{quoted(t)} AS FROM {source}.{quoted(t)}" for t in sorted(tables)),
-        *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in selects.items()),
+        *(f"CREATE VIEW ges.{quoted(name)} AS {_united(name, tables)}" for name in sorted(names)),
+        *(f"CREATE TABLE ges.{t} ({columns})" for t, columns in missing_tables(names).items()),
+        *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in located.items()),
     ]
+
+
+def _united(table: str, tables: dict[str, set[str]]) -> str:
+    parts = [
+        f"FROM {quoted(catalog)}.ges.{quoted(table)}"
+        for catalog, present in tables.items()
+        if table in present
+    ]
+    return " UNION ALL BY NAME ".join(parts)
 
 
 def _stored_select(name: str, catalog: str) -> str:
@@ -154,7 +184,7 @@ def _stored_select(name: str, catalog: str) -> str:
     three, and DuckDB cuts the first off in a view, unless it is in the argument of a function.
     """
     table = f"query_table('{quoted(catalog)}.ges.{{}}')" if catalog.lower() == "ges" else "ges.{}"
-    return _located(_selects()[name], table)
+    return _located(selects()[name], table)
 
 
 def _located(text: str, table: str) -> str:
@@ -162,9 +192,17 @@ def _located(text: str, table: str) -> str:
 
     DuckDB looks for a bare name in the view's own schema first, whatever the database is called.
     """
-    return _TABLE.sub(
+    return TABLE.sub(
         lambda m: f"{m[1]} {table.format(m[3])}" if m[2] == "ges" else f"{m[1]} {m[3]}", text
     )
+
+
+def _tables(connection: "duckdb.DuckDBPyConnection", catalog: str) -> set[str]:
+    rows = connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'ges'",
+        [catalog],
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str, set[str]] | None:
@@ -178,8 +216,37 @@ def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str,
         return None
     about = f"FROM {quoted(catalog)}.reports.{ABOUT} SELECT views_fingerprint"
     rows = connection.execute(about).fetchall()
-    return (rows[0][0], views & set(_selects())) if rows else None
+    return (rows[0][0], views & set(selects())) if rows else None
 
 
-def _description(text: str) -> str:
-    return text.splitlines()[0].removeprefix("--").strip()
+def narrowed(report: str, condition: str) -> str:
+    """A report over the backups that meet a condition, as a table in parentheses.
+
+    Every report is per graph, so its rows are those of the view; it just does not compute others.
+    """
+    needed, queue = set[str](), [report]
+    while queue:
+        name = queue.pop()
+        needed.add(name)
+        queue += [table for _, schema, table in TABLE.findall(selects()[name]) if schema != "ges"]
+    parts = [f"only_backups AS (SELECT * FROM ges.backups WHERE {condition})"]  # noqa: S608
+    for name, text in selects().items():
+        if name in needed:
+            body = TABLE.sub(_narrowed_table, _without_header(text))
+            parts.append(f"reports_{name} AS (\n{body}\n)")
+    return f"(WITH {', '.join(parts)} SELECT * FROM reports_{report}) AS narrowed"  # noqa: S608
+
+
+def _narrowed_table(found: re.Match[str]) -> str:
+    keyword, schema, table = found.groups()
+    if schema == "reports":
+        return f"{keyword} reports_{table}"
+    return f"{keyword} only_backups" if table == "backups" else found[0]
+
+
+def _without_header(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
+def _comment(unit: str | None, text: str) -> str:
+    return (text if unit is None else f"{text.removesuffix('.')}, in {unit}.").replace("'", "''")

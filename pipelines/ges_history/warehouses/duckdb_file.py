@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ges_history.errors import DatabaseError, HistoryError, LoadInProgress, NoHistory
+from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
 from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
 from ges_history.warehouses.layout import check_layout, database_name, quoted
 from ges_history.warehouses.opening import connect
@@ -308,8 +308,6 @@ class DuckDbFile:
                 return str(busy)
             return None
 
-        if not self._file.exists():
-            raise NoHistory(f"There is no database {self.path}; run `ges-backups load` to make it.")
         wait_for(take, DatabaseBusy, wait, say)
         with held[0] as connection:
             yield connection

@@ -72,7 +72,7 @@ class LakeReader:
         for table in tables:
             self._lay_out(table)
         self._connection.execute("USE memory")
-        self._connection.execute(";\n".join(overlay_statements(_ATTACHED, tables)))
+        self._connection.execute(";\n".join(overlay_statements({_ATTACHED: tables})))
         self._has_reports = True
 
     def _lay_out(self, table: str) -> bool:

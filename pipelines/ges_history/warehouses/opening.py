@@ -1,90 +1,135 @@
 """Open a history to look at it: read-only, under any file name, with this version's reports.
 
-The file is attached to a database in memory, whose schemas `ges` and `reports` are views over it.
-So the names are the same whatever the file is called (DuckDB finds `ges.backups` ambiguous in a
-`ges.duckdb`), and a file that was renamed, copied or written by an older version answers with the
-reports of this one.
+The files are attached to a database in memory, whose schemas `ges` and `reports` are views over
+them. So the names are the same whatever a file is called (DuckDB finds `ges.backups` ambiguous in a
+`ges.duckdb`), a file that was renamed, copied or written by an older version answers with the
+reports of this one, and several files, each with projects of its own, are one history.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ges_history.errors import DatabaseError
+from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.views import overlay_statements
-from ges_history.warehouses.duckdb_obstacles import obstacle
-from ges_history.warehouses.layout import check_layout
+from ges_history.warehouses.duckdb_obstacles import first_line, obstacle
+from ges_history.warehouses.layout import check_layout, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
 DEFAULT_DATABASE = "ges_backups.duckdb"
-REQUIRED_TABLES = {"backups", "graphs", "listings"}
+Databases = str | Path | Iterable[str | Path]
+"""A DuckDB file, a glob of them, or several of these: one history."""
 
-_ATTACHED = "history"
+_TRACES = {"backups", "graphs", "listings", "projects"}
+"""A history has at least one of these tables."""
 
 
-def connect(database: str | Path = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnection":
-    """Open a history read-only, for SQL over the schemas `ges` and `reports`; times show in UTC.
-
-    The file is held until the connection is closed, and a load waits for no one: close it soon,
-    or use it in a `with` block.
+def database_files(databases: Databases) -> list[Path]:
+    """The files that are meant, each once; a file whose name looks like a glob is that file.
 
     Raises:
-        DatabaseError: the file is missing, locked, no DuckDB database, holds no history, or was
-            written by a newer version.
+        NoHistory: No file is given, or a glob finds none.
+    """
+    given = [databases] if isinstance(databases, str | Path) else databases
+    files = dict[Path, None]()
+    for one in given:
+        path = Path(one)
+        if path.exists() or not any(sign in str(one) for sign in "*?["):
+            files[path] = None
+            continue
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        if not found:
+            raise NoHistory(f"No database is like {one}; run `ges-backups load` to make one.")
+        files.update(dict.fromkeys(found))
+    if not files:
+        raise NoHistory("No database is given.")
+    return list(files)
+
+
+def connect(database: Databases = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnection":
+    """Open a history read-only, for SQL over the schemas `ges` and `reports`; times show in UTC.
+
+    The files are held until the connection is closed, and a load waits for no one: close it soon,
+    or use it in a `with` block.
+
+    Args:
+        database: The DuckDB file; several, or a glob, are read as one history.
+
+    Raises:
+        DatabaseError: A file is missing, locked, no DuckDB database, holds no history, was
+            written by a newer version, or holds a project that another one holds, too.
     """
     import duckdb  # noqa: PLC0415 - importing ges_history stays cheap
 
-    path = Path(database)
-    if not path.exists():
-        raise DatabaseError(f"There is no database {path}; run `ges-backups load` to make it.")
+    files = database_files(database)
     connection = duckdb.connect(":memory:")
     try:
-        _attach(connection, path)
-        check_layout(connection, _ATTACHED)
-        tables = _tables(connection, path)
+        tables = {}
+        for number, path in enumerate(files):
+            catalog = f"history{number or ''}"
+            _attach(connection, path, catalog)
+            check_layout(connection, catalog)
+            tables[catalog] = _tables(connection, path, catalog)
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(";\n".join(overlay_statements(_ATTACHED, tables)))
+        if len(files) > 1:
+            _refuse_shared_projects(connection, files, tables)
+        try:
+            connection.execute(";\n".join(overlay_statements(tables)))
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            raise DatabaseError(
+                f"The database {files[0]} cannot be read as a backup history: {first_line(error)}"
+            ) from error
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def keep_only(connection: "duckdb.DuckDBPyConnection", keys: list[tuple[str, str]]) -> None:
-    """Let the reports of a connection see the backups of these (project_id, graph_id) only.
-
-    Every report is per graph, so its rows stay the same; it just does not compute the others.
-    """
-    pairs = ", ".join(f"({_text(project)}, {_text(graph)})" for project, graph in keys)
-    connection.execute(
-        f"CREATE OR REPLACE VIEW ges.backups AS FROM {_ATTACHED}.ges.backups"
-        f" WHERE (project_id, graph_id) IN ({pairs})"
-    )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _attach(connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
+def _attach(connection: "duckdb.DuckDBPyConnection", path: Path, catalog: str) -> None:
     import duckdb  # noqa: PLC0415
 
+    if not path.exists():
+        raise NoHistory(f"There is no database {path}; run `ges-backups load` to make it.")
+    literal = str(path).replace("'", "''")
     try:
-        connection.execute(f"ATTACH {_text(str(path))} AS {_ATTACHED} (READ_ONLY, TYPE duckdb)")
+        connection.execute(f"ATTACH '{literal}' AS {catalog} (READ_ONLY, TYPE duckdb)")
     except duckdb.Error as error:
         raise obstacle(path, error) from error
 
 
-def _tables(connection: "duckdb.DuckDBPyConnection", path: Path) -> set[str]:
+def _tables(connection: "duckdb.DuckDBPyConnection", path: Path, catalog: str) -> set[str]:
     """The names of the history's tables."""
     rows = connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'ges'",
-        [_ATTACHED],
+        [catalog],
     ).fetchall()
     tables = {name for (name,) in rows}
-    if not tables >= REQUIRED_TABLES:
-        raise DatabaseError(
+    if not tables & _TRACES:
+        raise NoHistory(
             f"The database {path} holds no backup history; run `ges-backups load` to fill it."
         )
     return tables
+
+
+def _refuse_shared_projects(
+    connection: "duckdb.DuckDBPyConnection", files: list[Path], tables: dict[str, set[str]]
+) -> None:
+    """Backups of a project that stands in two files would be there twice."""
+    selects = [
+        f"SELECT DISTINCT {number} AS file, "  # noqa: S608
+        f"{'id' if table == 'projects' else 'project_id'} AS project_id"
+        f" FROM {quoted(catalog)}.ges.{table}"
+        for number, (catalog, present) in enumerate(tables.items())
+        for table in sorted(present & {"projects", "listings"})
+    ]
+    if not selects:
+        return
+    rows = set(connection.execute(" UNION ALL ".join(selects)).fetchall())
+    shared = [project for project, n in Counter(project for _, project in rows).items() if n > 1]
+    if shared:
+        project = min(shared)
+        where = " and ".join(str(files[number]) for number, one in sorted(rows) if one == project)
+        raise DatabaseError(f"The project {project} is in {where}: give one of them.")

@@ -1,8 +1,10 @@
 """The figures of one graph, as label and text."""
 
-from ges_history.reports.page.arranged import HEALTHY, Graph
-from ges_history.reports.page.contents import Row
-from ges_history.reports.page.words import (
+from ges_history.reports.overview import HEALTHY, Row
+from ges_history.reports.page.arranged import Graph
+from ges_history.reports.page.series import day_number, forecast
+from ges_history.reports.page.stored import Stored
+from ges_history.reports.words import (
     change,
     count,
     day,
@@ -17,12 +19,16 @@ from ges_history.reports.page.words import (
 
 Pairs = list[tuple[str, str]]
 
+OLD_DAYS = 7
+"""A forecast from an older backup says so."""
 
-def figures(graph: Graph) -> Pairs:
+
+def figures(graph: Graph, today: int) -> Pairs:
     """What the views say about a graph, for the list beside its charts."""
     return [
         *_recovery(graph.recovery),
-        *_growth(graph.growth),
+        *_target(graph),
+        *_growth(graph, today),
         *_speed(graph.durations),
         *_month(graph.months),
         *_inventory(graph.inventory),
@@ -31,7 +37,7 @@ def figures(graph: Graph) -> Pairs:
     ]
 
 
-def size_summary(graph: Graph) -> str:
+def size_summary(graph: Graph, today: int) -> str:
     """The size chart in words, for those who do not see it."""
     if graph.sizes is None:
         return "No successful backup in this window."
@@ -40,8 +46,20 @@ def size_summary(graph: Graph) -> str:
         f"Size of successful backups: {size(values[-1])} at the end,"
         f" between {size(min(values))} and {size(max(values))}"
     )
-    ahead = graph.growth["projected_90d_mb"] if graph.growth else None
-    return text + (f"; {size(max(ahead, 0))} forecast in 90 days." if ahead is not None else ".")
+    ahead = forecast(graph, today)
+    if not ahead:
+        return text + "."
+    _, at, low, high = ahead[-1]
+    return f"{text}; {size(at)} forecast in 90 days, between {size(low)} and {size(high)}."
+
+
+def stored_summary(stored: Stored) -> str:
+    """The chart of stored volume in words."""
+    total = stored.total_mb
+    if not total:
+        return "Nothing is stored yet."
+    parts = ", ".join(f"{plain(part.name)} {size(part.stored_mb[-1])}" for part in stored.parts)
+    return f"{size(total[-1])} now, {size(total[0])} on {day(stored.first_day)}: {parts}."
 
 
 def duration_summary(graph: Graph) -> str:
@@ -79,17 +97,35 @@ def _recovery(row: Row) -> Pairs:
     return pairs
 
 
-def _growth(row: Row | None) -> Pairs:
+def _target(graph: Graph) -> Pairs:
+    found = graph.adherence
+    if found is None or found.target_hours is None:
+        return []
+    shares = " / ".join(map(percent, found.shares))
+    return [
+        ("Target", f"last success at most {hours(found.target_hours)} old"),
+        ("Days on target", f"{shares} of 30 / 90 / 365 days"),
+    ]
+
+
+def _growth(graph: Graph, today: int) -> Pairs:
+    row = graph.growth
     if row is None:
         return []
-    if row["mb_per_day"] is None:
-        return [("Newest size", size(row["last_size_mb"]))]
-    ahead = (max(row[name], 0) for name in ("projected_30d_mb", "projected_90d_mb"))
-    return [
-        ("Newest size", f"{size(row['last_size_mb'])}, on {day(row['last_day'])}"),
-        ("Growth", f"{change(row['mb_per_day'])} a day (r² {number(row['r2'], 2)})"),
-        ("Forecast", "{} in 30 days, {} in 90 days".format(*map(size, ahead))),
-    ]
+    pairs = [("Newest size", f"{size(row['last_size_mb'])}, on {day(row['last_day'])}")]
+    if row["level_since"] is not None:
+        text = f"{day(row['level_since'])}: {size(row['level_mb'])}"
+        pairs.append(("Level since", f"{text}, before {size(row['level_before_mb'])}"))
+    ahead = forecast(graph, today)
+    if not ahead:
+        return pairs
+    pairs.append(("Growth", f"{change(row['mb_per_day'])} a day (r² {number(row['r2'], 2)})"))
+    for days, (_, at, low, high) in zip((30, 90), ahead[1:], strict=True):
+        pairs.append((f"In {days} days", f"{size(at)} ({size(low)} to {size(high)})"))
+    age = today - day_number(row["last_day"])
+    if age > OLD_DAYS:
+        pairs.append(("Forecast", f"from today, though the newest backup is {age:,} days old"))
+    return pairs
 
 
 def _speed(row: Row | None) -> Pairs:
@@ -106,7 +142,8 @@ def _month(months: list[Row]) -> Pairs:
     text = f"{row['succeeded']:,} of {ended:,} succeeded ({percent(row['success_rate'])})"
     streak = row["longest_failure_streak"]
     text += f", {streak:,} failures in a row" if streak > 1 else ""
-    return [(f"{row['month']:%b %Y}", text)]
+    so_far = " so far" if row["is_partial"] else ""
+    return [(f"{row['month']:%b %Y}{so_far}", text)]
 
 
 def _inventory(rows: list[Row]) -> Pairs:

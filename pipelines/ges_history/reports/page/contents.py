@@ -1,22 +1,17 @@
-"""What the page shows, read from the views in one go; the database is then given back.
+"""What the page shows, read from the views in one go.
 
-Everything is read in one transaction, so that all figures are of the same moment.
+Rows are aggregated in the warehouse: what comes here is by graph and day, never by backup.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
 
-from ges_history.reports.overview import HEADLINE
-from ges_history.warehouses.opening import connect
-
-if TYPE_CHECKING:
-    import duckdb
-
-Row = dict[str, Any]
-Key = tuple[str, str]
-"""A graph: (project_id, graph_id)."""
+from ges_history.reports.overview import Fleet, Key, Row, Scope, read_fleet
+from ges_history.reports.page.adherence import Adherence, read_adherence
+from ges_history.reports.page.days import read_days
+from ges_history.reports.page.stored import Stored, read_stored
+from ges_history.warehouses.seam import Read
 
 POINT_BUDGET = 180_000
 """Days times graphs that the page carries, which keeps its size to a few MB."""
@@ -31,35 +26,16 @@ class Contents:
     begin with the Monday `first_day`. The other lists are the views' rows, ordered.
     """
 
-    as_of: datetime
     first_day: date
     weeks: int
-    fleet: Row
-    """The figures of the whole fleet, as `ges-backups report` shows them."""
-    recovery: list[Row]
-    growth: list[Row]
+    fleet: Fleet
+    stored: Stored
     inventory: list[Row]
     reliability: list[Row]
-    running: list[Row]
-    health: list[Row]
-    anomalies: list[Row]
     sizes: dict[Key, Row]
     durations: dict[Key, Row]
     outcomes: dict[Key, Row]
-
-
-def read_contents(database: Path) -> Contents:
-    """Read all that the page shows.
-
-    Raises:
-        DatabaseError: the database cannot be read.
-    """
-    connection = connect(database)
-    try:
-        connection.execute("BEGIN")
-        return _read(connection)
-    finally:
-        connection.close()
+    adherence: dict[Key, Adherence]
 
 
 def window_weeks(graphs: int) -> int:
@@ -67,81 +43,59 @@ def window_weeks(graphs: int) -> int:
     return min(max(POINT_BUDGET // (7 * max(graphs, 1)), FEWEST_WEEKS), MOST_WEEKS)
 
 
-def _read(connection: "duckdb.DuckDBPyConnection") -> Contents:
-    as_of: datetime = _rows(connection, "SELECT CURRENT_TIMESTAMP AS now")[0]["now"]
-    recovery = _rows(connection, f"{_VIEW.format('recovery_point')}")
-    weeks = window_weeks(len(recovery))
-    today = as_of.date()
+def read_contents(
+    read: Read, scope: Scope | None = None, targets: Mapping[Key, float] | None = None
+) -> Contents:
+    """Read all that the page shows.
+
+    Args:
+        read: The warehouse's, from `Warehouse.reading`.
+        scope: Which projects; default: all.
+        targets: {graph: hours}, recovery point objectives; a graph without one is held to twice
+            its usual gap.
+    """
+    scope = scope or Scope()
+    counted = read("SELECT COUNT(*) AS graphs, CURRENT_DATE AS today FROM reports.graph_names")
+    (about,) = counted.to_pylist()
+    weeks, today = window_weeks(about["graphs"]), about["today"]
     first_day = today - timedelta(days=today.weekday(), weeks=weeks - 1)
-    since = f"DATE '{first_day}'"
+    fleet = read_fleet(read, scope, since=first_day)
     return Contents(
-        as_of=as_of,
         first_day=first_day,
         weeks=weeks,
-        fleet=_rows(connection, HEADLINE)[0],
-        recovery=recovery,
-        growth=_rows(connection, _VIEW.format("growth")),
-        inventory=_rows(connection, f"{_VIEW.format('inventory')}, backup_method"),
-        reliability=_rows(connection, f"{_VIEW.format('reliability')}, month"),
-        running=_rows(connection, f"{_VIEW.format('running')}, started_at"),
-        health=_rows(connection, _VIEW.format("load_health")),
-        anomalies=_rows(connection, _ANOMALIES.format(since=since)),
-        sizes=_by_graph(connection, _SIZES.format(since=since)),
-        durations=_by_graph(connection, _DURATIONS.format(since=since)),
-        outcomes=_by_graph(connection, _OUTCOMES.format(since=since)),
+        fleet=fleet,
+        stored=read_stored(read, scope, fleet, first_day),
+        inventory=scope.query(read, _VIEW.format("inventory") + ", backup_method"),
+        reliability=scope.query(read, _VIEW.format("reliability") + ", month"),
+        sizes=read_days(read, scope, _SIZES, first_day),
+        durations=read_days(read, scope, _DURATIONS, first_day),
+        outcomes=read_days(read, scope, _OUTCOMES, first_day),
+        adherence=read_adherence(read, scope, fleet, first_day, targets or {}),
     )
 
 
-def _rows(connection: "duckdb.DuckDBPyConnection", sql: str) -> list[Row]:
-    rows: list[Row] = connection.sql(sql).to_arrow_table().to_pylist()
-    return rows
-
-
-def _by_graph(connection: "duckdb.DuckDBPyConnection", sql: str) -> dict[Key, Row]:
-    return {(row["project_id"], row["graph_id"]): row for row in _rows(connection, sql)}
-
-
-_VIEW = "FROM reports.{} ORDER BY graph_name, project_id, graph_id"
-
-_ANOMALIES = """
-FROM reports.anomalies WHERE started_at >= {since}
-ORDER BY started_at DESC, project_id, graph_id, backup_id, kind
-"""
-
+_VIEW = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
 _SIZES = """
-SELECT project_id, graph_id,
-    LIST(DATE_DIFF('day', DATE '1970-01-01', day) ORDER BY day) AS day,
-    LIST(size_mb ORDER BY day) AS size_mb,
-    LIST(avg_7d_mb ORDER BY day) AS avg_7d_mb
+SELECT project_id, graph_id, day, size_mb, CAST(avg_7d_mb AS DOUBLE) AS avg_7d_mb
 FROM reports.size_trend
-WHERE day >= {since} AND size_mb IS NOT NULL
-GROUP BY project_id, graph_id
+WHERE day >= ? AND size_mb IS NOT NULL AND {scope}
+ORDER BY project_id, graph_id, day
 """
-
 _DURATIONS = """
-SELECT project_id, graph_id,
-    LIST(DATE_DIFF('day', DATE '1970-01-01', week) ORDER BY week) AS day,
-    LIST(p50_duration_s ORDER BY week) AS p50_duration_s,
-    LIST(p95_duration_s ORDER BY week) AS p95_duration_s,
-    LIST(mb_per_s ORDER BY week) AS mb_per_s
+SELECT project_id, graph_id, week AS day, CAST(p50_duration_s AS DOUBLE) AS p50_duration_s,
+    CAST(p95_duration_s AS DOUBLE) AS p95_duration_s, mb_per_s, is_partial
 FROM reports.duration_trend
-WHERE week >= {since} AND p50_duration_s IS NOT NULL
-GROUP BY project_id, graph_id
+WHERE week >= ? AND p50_duration_s IS NOT NULL AND {scope}
+ORDER BY project_id, graph_id, week
 """
-
 # No view counts failures by day, and the calendar needs nothing more than this count.
 _OUTCOMES = """
-WITH daily AS (
-    SELECT project_id, graph_id,
-        DATE_DIFF('day', DATE '1970-01-01', CAST(started_at AT TIME ZONE 'UTC' AS DATE)) AS day,
-        COUNT(CASE WHEN status = 'success' THEN 1 END) AS succeeded,
-        COUNT(CASE WHEN status = 'failed' THEN 1 END) AS failed
-    FROM ges.backups
-    WHERE started_at >= {since} AND status IN ('success', 'failed')
-    GROUP BY ALL
-)
-SELECT project_id, graph_id, LIST(day ORDER BY day) AS day,
-    LIST(succeeded ORDER BY day) AS succeeded, LIST(failed ORDER BY day) AS failed
-FROM daily
-GROUP BY project_id, graph_id
+SELECT project_id, graph_id, CAST(started_at AT TIME ZONE 'UTC' AS DATE) AS day,
+    COUNT(CASE WHEN status = 'success' THEN 1 END) AS succeeded,
+    COUNT(CASE WHEN status = 'failed' THEN 1 END) AS failed
+FROM ges.backups
+WHERE CAST(started_at AT TIME ZONE 'UTC' AS DATE) >= ? AND status IN ('success', 'failed')
+    AND {scope}
+GROUP BY project_id, graph_id, CAST(started_at AT TIME ZONE 'UTC' AS DATE)
+ORDER BY project_id, graph_id, day
 """

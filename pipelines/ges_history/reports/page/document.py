@@ -5,7 +5,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from datetime import timedelta
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -13,63 +14,87 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from ges_history.reports.page import cards, words
-from ges_history.reports.page.arranged import EPOCH, KINDS, Graph, arrange
+from ges_history.reports import words
+from ges_history.reports.attention import KINDS, fleet_alarms, verdict
+from ges_history.reports.page import cards
+from ges_history.reports.page.adherence import UNKNOWN
+from ges_history.reports.page.arranged import EPOCH, Graph, arrange
 from ges_history.reports.page.charts import Spec, chart_specs
 from ges_history.reports.page.contents import Contents
-from ges_history.reports.page.headline import headline, loaded, verdict
+from ges_history.reports.page.headline import headline, loaded
 from ges_history.reports.page.series import (
     CALENDAR_WEEKS,
     FLEET_CALENDAR_WEEKS,
     calendar_datasets,
     calendar_rows,
+    day_number,
     duration_datasets,
     first_monday,
     fleet_outcomes,
+    forecast,
     packed_calendar,
     packed_graph,
+    packed_stored,
     size_datasets,
+    stored_datasets,
+    stored_unit,
     units,
 )
-from ges_history.reports.page.stills import WIDTH, draw_still, sparkline
+from ges_history.reports.page.stills import WIDTH, Run, draw_still, runs, sparkline
 
-SHOWN_FIRST = 6
-"""Graphs that are unfolded, with still pictures."""
+UNFOLDED = 6
+"""Graphs that are unfolded on the screen."""
+WITH_STILLS = 12
+"""Graphs that have still pictures, and are unfolded on paper."""
 ROWS_SHOWN = 12
 """Rows of a table before the rest is folded."""
 ROWS_KEPT = 300
 """Rows of a table that the page carries at all."""
+STRIP_DAYS = 7 * CALENDAR_WEEKS
+"""Days of a strip of the objectives, at most."""
 
 
 def render(contents: Contents) -> str:
     """The page as text; the same contents always give the same text."""
+    fleet = contents.fleet
     graphs = arrange(contents)
-    today = (contents.as_of.date() - EPOCH).days
+    today = day_number(fleet.as_of.date())
     names = Counter(graph.name for graph in graphs)
     specs = chart_specs()
     scripts = {"library": _library(), "page": _asset("page.js")}
     fleet_days = calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
-    template = _environment().get_template("page.html.jinja")
+    strip = _strip(contents, today)
+    template = _environment(today).get_template("page.html.jinja")
     return template.render(
         scripts={name: Markup(text) for name, text in scripts.items()},  # noqa: S704 - our own
         policy=_policy(list(scripts.values())),
         style=Markup(_asset("page.css")),  # noqa: S704
-        packed=_script_json(_packed(graphs, specs, today)),
+        packed=_script_json(_packed(contents, graphs, specs, today, strip)),
         contents=contents,
+        fleet=fleet,
         version=version("ges-backup-history"),
-        loaded=loaded(contents),
+        loaded=loaded(fleet.totals),
         verdict=verdict(graphs),
+        alarms=fleet_alarms(fleet),
         headline=headline(contents, graphs),
         graphs=graphs,
-        alarmed=[graph for graph in graphs if graph.problems],
+        alarmed=[graph for graph in graphs if graph.alarms],
+        remarked=[graph for graph in graphs if graph.problems and not graph.alarms],
+        judged=_by_adherence(graphs),
+        strips={graph.place: _strip_runs(graph, strip) for graph in graphs},
+        strip=strip,
         growing=_fastest(graphs),
         ambiguous={name for name, amount in names.items() if amount > 1},
         places={graph.key: graph for graph in graphs},
-        stills=_stills(graphs[:SHOWN_FIRST], specs, today),
+        project_places={row["project_id"]: n for n, row in enumerate(fleet.projects)},
+        stills=_stills(graphs[:WITH_STILLS], specs, today),
+        stored_still=_svg(specs["stored"], stored_datasets(contents.stored), 1100),
+        stored_unit=stored_unit(contents.stored)[0],
+        stored_summary=cards.stored_summary(contents.stored),
         fleet_calendar=_calendar(specs, fleet_days, today, FLEET_CALENDAR_WEEKS, 900),
         fleet_summary=cards.calendar_summary(fleet_days),
         calendars={graph.key: _calendar_words(graph, today) for graph in graphs},
-        shown_first=SHOWN_FIRST,
+        unfolded=UNFOLDED,
         rows_shown=ROWS_SHOWN,
         rows_kept=ROWS_KEPT,
         calendar_weeks=CALENDAR_WEEKS,
@@ -77,12 +102,18 @@ def render(contents: Contents) -> str:
     )
 
 
-def _packed(graphs: Sequence[Graph], specs: dict[str, Spec], today: int) -> dict[str, Any]:
+def _packed(
+    contents: Contents,
+    graphs: Sequence[Graph],
+    specs: dict[str, Spec],
+    today: int,
+    strip: dict[str, int],
+) -> dict[str, Any]:
     """All that the page's script reads."""
     return {
         "specs": specs,
         "today": today,
-        "weeks": {"graph": CALENDAR_WEEKS, "fleet": FLEET_CALENDAR_WEEKS},
+        "strip": strip,
         "mondays": {
             "graph": first_monday(today, CALENDAR_WEEKS),
             "fleet": first_monday(today, FLEET_CALENDAR_WEEKS),
@@ -90,15 +121,44 @@ def _packed(graphs: Sequence[Graph], specs: dict[str, Spec], today: int) -> dict
         "fleet": packed_calendar(
             calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
         ),
+        "stored": packed_stored(contents.stored),
         "graphs": [packed_graph(graph, today) for graph in graphs],
     }
+
+
+def _strip(contents: Contents, today: int) -> dict[str, int]:
+    """The days that the strips of the objectives show."""
+    first = max(day_number(contents.first_day), today - STRIP_DAYS + 1)
+    return {"first": first, "days": today - first + 1}
+
+
+def _strip_runs(graph: Graph, strip: dict[str, int]) -> list[Run]:
+    """A graph's strip: days of the same verdict together."""
+    found = graph.adherence
+    if found is None:
+        return []
+    first = strip["first"]
+    days = range(first, first + strip["days"])
+    verdicts = [
+        found.verdict(day - found.first_day)
+        if 0 <= day - found.first_day < len(found.ages)
+        else UNKNOWN
+        for day in days
+    ]
+    return runs(verdicts)
+
+
+def _by_adherence(graphs: Sequence[Graph]) -> list[Graph]:
+    """The graphs that have days to judge, the worst first."""
+    judged = [graph for graph in graphs if graph.adherence and not graph.deleted]
+    return sorted(judged, key=lambda graph: (graph.adherence.badness, graph.place))  # type: ignore[union-attr]
 
 
 def _stills(graphs: Sequence[Graph], specs: dict[str, Spec], today: int) -> list[dict[str, Markup]]:
     """The still pictures of the graphs that are shown first."""
     return [
         {
-            "size": _svg(specs["size"], size_datasets(graph)) if graph.sizes else Markup(),
+            "size": _svg(specs["size"], size_datasets(graph, today)) if graph.sizes else Markup(),
             "duration": (
                 _svg(specs["duration"], duration_datasets(graph)) if graph.durations else Markup()
             ),
@@ -129,11 +189,11 @@ def _calendar_words(graph: Graph, today: int) -> str:
 
 def _fastest(graphs: Sequence[Graph]) -> list[Graph]:
     """The graphs with a forecast, the fastest growing first."""
-    known = [g for g in graphs if g.growth and g.growth["mb_per_day"] is not None and not g.deleted]
+    known = [graph for graph in graphs if graph.forecast and graph.sizes]
     return sorted(known, key=lambda graph: (-graph.growth["mb_per_day"], graph.place))  # type: ignore[index]
 
 
-def _environment() -> Environment:
+def _environment(today: int) -> Environment:
     environment = Environment(
         autoescape=True,
         loader=FunctionLoader(_asset),
@@ -145,11 +205,13 @@ def _environment() -> Environment:
                      words.percent, words.day, words.moment, words.count, words.plain):  # fmt: skip
         environment.filters[function.__name__] = function
     environment.globals.update(
-        figures=cards.figures,
-        size_summary=cards.size_summary,
+        figures=partial(cards.figures, today=today),
+        size_summary=partial(cards.size_summary, today=today),
         duration_summary=cards.duration_summary,
+        forecast=partial(forecast, today=today),
         sparkline=sparkline,
         units=units,
+        today=EPOCH + timedelta(days=today),
     )
     return environment
 

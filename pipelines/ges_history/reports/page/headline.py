@@ -1,12 +1,14 @@
-"""The figures at the head of the page, and the sentence that sums it up."""
+"""The figures at the head of the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ges_history.reports.page.arranged import HEALTHY, RECENT_DAYS, Graph
-from ges_history.reports.page.contents import Contents, Row
-from ges_history.reports.page.words import change, count, hours, moment, percent, size
+from ges_history.reports.overview import RECENT_DAYS, Fleet, Row
+from ges_history.reports.page.adherence import MET, UNKNOWN
+from ges_history.reports.page.arranged import EPOCH, Graph
+from ges_history.reports.page.contents import Contents
+from ges_history.reports.words import change, count, day, hours, moment, percent, size
 
 RATE_DAYS = 30
 
@@ -22,52 +24,43 @@ class Figure:
     """`bad` and `fair` colour the value; empty: as it is."""
 
 
-def verdict(graphs: Sequence[Graph]) -> str:
-    """One sentence on the fleet."""
-    alarmed = sum(bool(graph.alarms) for graph in graphs)
-    living = sum(not graph.deleted for graph in graphs)
-    if not graphs:
-        return "No graph is known yet."
-    if not alarmed:
-        return "All graphs are in order." if living > 1 else "The graph is in order."
-    if living == 1:
-        return "The graph needs attention."
-    return (
-        f"{alarmed:,} of {count(living, 'graph')} {'needs' if alarmed == 1 else 'need'} attention."
-    )
-
-
-def loaded(contents: Contents) -> str:
+def loaded(totals: Row) -> str:
     """When the source was last read, and how long before the page that was."""
-    fleet = contents.fleet
-    if fleet["loaded_at"] is None:
+    if totals["loaded_at"] is None:
         return "never"
-    return f"{moment(fleet['loaded_at'])} UTC ({hours(fleet['load_age_hours'])} before)"
+    return f"{moment(totals['loaded_at'])} UTC ({hours(totals['load_age_hours'])} before)"
 
 
 def headline(contents: Contents, graphs: Sequence[Graph]) -> list[Figure]:
     """The figures, the most pressing first."""
+    fleet, totals = contents.fleet, contents.fleet.totals
     return [
-        _overdue(graphs),
-        _success(contents.fleet["success_rate_30d"]),
-        _running(contents),
-        _anomalies(contents),
-        _listings(contents),
-        _graphs(contents.fleet),
-        _kept(contents.fleet),
-        _growth(contents.fleet, graphs),
+        _overdue(totals, graphs),
+        _never(totals),
+        _success(totals["success_rate_30d"]),
+        _running(totals),
+        _anomalies(fleet),
+        _listings(fleet),
+        _on_target(fleet, graphs),
+        _rejected(totals),
+        _graphs(totals),
+        _kept(totals),
+        _growth(fleet),
+        _ahead(totals),
     ]
 
 
-def _overdue(graphs: Sequence[Graph]) -> Figure:
-    living = [graph for graph in graphs if not graph.deleted]
-    overdue = sum(bool(graph.recovery["overdue"]) for graph in living)
-    never = sum(not graph.recovery["successes"] for graph in living)
-    ages = [g.recovery["rpo_age_hours"] for g in living if g.recovery["rpo_age_hours"] is not None]
-    note = f"oldest last success {hours(max(ages))} ago" if ages else "no success yet"
-    if never:
-        note = f"and {count(never, 'graph')} without any success"
-    return Figure("Overdue", f"{overdue:,}", note, "bad" if overdue or never else "")
+def _overdue(totals: Row, graphs: Sequence[Graph]) -> Figure:
+    ages = [g.recovery["rpo_age_hours"] for g in graphs if not g.deleted]
+    known = [age for age in ages if age is not None]
+    note = f"oldest last success {hours(max(known))} ago" if known else "no success yet"
+    return Figure("Overdue", f"{totals['overdue']:,}", note, "bad" if totals["overdue"] else "")
+
+
+def _never(totals: Row) -> Figure:
+    never = totals["never_succeeded"]
+    note = f"of {count(totals['graphs_at_source'], 'graph')}"
+    return Figure("Without any success", f"{never:,}", note, "bad" if never else "")
 
 
 def _success(rate: float | None) -> Figure:
@@ -76,41 +69,72 @@ def _success(rate: float | None) -> Figure:
     return Figure("Success rate", percent(rate), note, tone)
 
 
-def _running(contents: Contents) -> Figure:
-    running = len(contents.running)
-    stuck = sum(bool(row["stuck"]) for row in contents.running)
+def _running(totals: Row) -> Figure:
+    stuck = totals["stuck"]
     note = f"{stuck:,} stuck" if stuck else "none stuck"
-    return Figure("Running", f"{running:,}", note, "bad" if stuck else "")
+    return Figure("Running", f"{totals['running']:,}", note, "bad" if stuck else "")
 
 
-def _anomalies(contents: Contents) -> Figure:
-    since = contents.as_of - timedelta(days=RECENT_DAYS)
-    recent = [row for row in contents.anomalies if row["started_at"] > since]
+def _anomalies(fleet: Fleet) -> Figure:
+    recent = fleet.recent_anomalies
     graphs = len({(row["project_id"], row["graph_id"]) for row in recent})
     where = f"in {count(graphs, 'graph')}, " if recent else "in "
     note = f"{where}the last {RECENT_DAYS} days"
     return Figure("Anomalies", f"{len(recent):,}", note, "fair" if recent else "")
 
 
-def _listings(contents: Contents) -> Figure:
-    failed = sum(row["outcome"] not in HEALTHY for row in contents.health)
-    note = f"of {count(len(contents.health), 'graph')} asked for"
+def _listings(fleet: Fleet) -> Figure:
+    failed = fleet.totals["failed_listings"]
+    note = f"of {count(len(fleet.health), 'graph')} asked for"
     return Figure("Listings failed", f"{failed:,}", note, "bad" if failed else "")
 
 
-def _graphs(fleet: Row) -> Figure:
-    deleted = fleet["graphs"] - fleet["graphs_at_source"]
+def _on_target(fleet: Fleet, graphs: Sequence[Graph]) -> Figure:
+    first = (fleet.as_of.date() - timedelta(days=RATE_DAYS - 1) - EPOCH).days
+    verdicts = [
+        graph.adherence.verdict(place)
+        for graph in graphs
+        if graph.adherence
+        for place in range(max(first - graph.adherence.first_day, 0), len(graph.adherence.ages))
+    ]
+    known = [verdict for verdict in verdicts if verdict != UNKNOWN]
+    share = sum(verdict == MET for verdict in known) / len(known) if known else None
+    tone = "" if share is None or share >= 0.9 else "bad"
+    return Figure("Days on target", percent(share), f"of all graphs, in {RATE_DAYS} days", tone)
+
+
+def _rejected(totals: Row) -> Figure:
+    rejected = totals["rejected_30d"]
+    note = f"first seen in the last {RATE_DAYS} days"
+    return Figure("Records rejected", f"{rejected:,}", note, "fair" if rejected else "")
+
+
+def _graphs(totals: Row) -> Figure:
+    deleted = totals["graphs"] - totals["graphs_at_source"]
     note = f"and {deleted:,} deleted since" if deleted else "none deleted so far"
-    return Figure("Graphs", f"{fleet['graphs_at_source']:,}", note)
+    return Figure("Graphs", f"{totals['graphs_at_source']:,}", note)
 
 
-def _kept(fleet: Row) -> Figure:
-    gone = fleet["backups_kept"] - fleet["backups_at_source"]
-    note = f"{count(fleet['backups_at_source'], 'backup')}; {gone:,} more only in this history"
-    return Figure("Stored at the source", size(fleet["stored_mb"]), note)
+def _kept(totals: Row) -> Figure:
+    gone = totals["backups_kept"] - totals["backups_at_source"]
+    note = f"{count(totals['backups_at_source'], 'backup')}; {gone:,} more only in this history"
+    return Figure("Stored at the source", size(totals["stored_mb"]), note)
 
 
-def _growth(fleet: Row, graphs: Sequence[Graph]) -> Figure:
-    newest = sum(g.growth["last_size_mb"] for g in graphs if g.growth and not g.deleted)
-    note = f"newest backups together {size(newest)}"
-    return Figure("Growth a day", change(fleet["growth_mb_per_day"]), note)
+def _growth(fleet: Fleet) -> Figure:
+    totals = fleet.totals
+    note = (
+        f"in {RATE_DAYS} days {change(totals['added_30d_mb'])} new,"
+        f" {size(totals['removed_30d_mb'])} deleted"
+    )
+    since = totals["complete_since"]
+    if since is not None and since > fleet.as_of - timedelta(days=RATE_DAYS):
+        note += f"; deletions known since {day(since)}"
+    return Figure("Growth a day", change(totals["growth_mb_per_day"]), note)
+
+
+def _ahead(totals: Row) -> Figure:
+    if not totals["stored_mb"]:
+        return Figure("Stored in 90 days", "\N{EN DASH}", "nothing stored to go by")
+    note = f"{size(totals['projected_30d_mb'])} in 30 days, at this growth"
+    return Figure("Stored in 90 days", size(totals["projected_90d_mb"]), note)

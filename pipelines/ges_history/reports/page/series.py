@@ -6,12 +6,14 @@ unpacks it again. Days count from 1970-01-01.
 """
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
+from ges_history.reports.overview import Row
 from ges_history.reports.page.arranged import EPOCH, Graph
-from ges_history.reports.page.contents import Row
-from ges_history.reports.page.words import size_unit, time_unit
+from ges_history.reports.page.stored import Stored
+from ges_history.reports.words import plain, size_unit, time_unit
 
 DAY_MS = 86_400_000
 CALENDAR_WEEKS = 26
@@ -25,34 +27,95 @@ Datasets = dict[str, list[Row]]
 def packed_graph(graph: Graph, today: int) -> Row:
     """All series of one graph, as the script takes them."""
     size_name, duration_name = units(graph)
+    adherence = graph.adherence
     return {
         "s": _packed(graph.sizes, 1, "size_mb", "avg_7d_mb"),
         "d": _packed(graph.durations, 7, "p50_duration_s", "p95_duration_s"),
+        "p": int(bool(graph.durations and graph.durations["is_partial"][-1])),
         "o": _packed(
             calendar_rows(graph.outcomes, today, CALENDAR_WEEKS), 1, "succeeded", "failed"
         ),
-        "f": forecast(graph),
+        "f": forecast(graph, today),
         "a": marks(graph),
         "u": [size_name[1], duration_name[1]],
+        "h": packed_ages(adherence.first_day, adherence.ages) if adherence else 0,
+        "t": adherence.target_hours if adherence else None,
     }
 
 
-def size_datasets(graph: Graph) -> Datasets:
+def packed_ages(first_day: int, ages: Sequence[float | None]) -> Packed:
+    """Ages in hours: the first day, then differences in tenths; null where there is none."""
+    steps, before = list[int | None](), 0
+    for age in ages:
+        tenths = None if age is None else round(10 * age)
+        steps.append(None if tenths is None else tenths - before)
+        before = before if tenths is None else tenths
+    return [first_day, steps]
+
+
+def packed_stored(stored: Stored) -> Row:
+    """The chart of stored volume, as the script takes it."""
+    return {
+        "first": day_number(stored.first_day),
+        "names": [plain(part.name) for part in stored.parts],
+        "parts": [_differences(part.stored_mb) for part in stored.parts],
+        "since": day_number(stored.complete_since) if stored.complete_since else None,
+        "ahead": [(day_number(day), round(mb)) for day, mb in stored.ahead],
+        "unit": stored_unit(stored)[1],
+    }
+
+
+def stored_datasets(stored: Stored) -> Datasets:
+    """Rows of the chart of stored volume, in its unit."""
+    factor = stored_unit(stored)[1]
+    first = day_number(stored.first_day)
+    since = stored.complete_since
+    return {
+        "parts": [
+            {"day": (first + n) * DAY_MS, "part": place, "size": mb / factor}
+            for place, part in enumerate(stored.parts)
+            for n, mb in enumerate(part.stored_mb)
+        ],
+        "ahead": [
+            {"day": day_number(day) * DAY_MS, "total": mb / factor} for day, mb in stored.ahead
+        ],
+        "first": [{"day": day_number(since) * DAY_MS}] if since else [],
+        "pointers": [],
+    }
+
+
+def stored_unit(stored: Stored) -> tuple[str, float]:
+    """The unit of the chart of stored volume."""
+    return size_unit(max([*stored.total_mb, *(mb for _, mb in stored.ahead), 0]))
+
+
+def size_datasets(graph: Graph, today: int) -> Datasets:
     """Rows of the size chart, in the graph's unit."""
     factor = units(graph)[0][1]
+    sizes = _scaled(graph.sizes, factor, size="size_mb", mean="avg_7d_mb")
+    for row in sizes[-1:]:
+        row["partial"] = row["day"] == today * DAY_MS
     return {
-        "sizes": _scaled(graph.sizes, factor, size="size_mb", mean="avg_7d_mb"),
-        "forecast": [{"day": d * DAY_MS, "size": v / factor} for d, v in forecast(graph)],
+        "sizes": sizes,
+        "forecast": [
+            {"day": d * DAY_MS, "size": v / factor, "low": low / factor, "high": high / factor}
+            for d, v, low, high in forecast(graph, today)
+        ],
         "marks": [_mark(mark, factor) for mark in marks(graph) if mark[1] != "slow"],
+        "pointers": [],
     }
 
 
 def duration_datasets(graph: Graph) -> Datasets:
     """Rows of the duration chart, in the graph's unit."""
     factor = units(graph)[1][1]
+    weeks = _scaled(graph.durations, factor, p50="p50_duration_s", p95="p95_duration_s")
+    for row in weeks[-1:]:
+        row["partial"] = bool(graph.durations and graph.durations["is_partial"][-1])
     return {
-        "weeks": _scaled(graph.durations, factor, p50="p50_duration_s", p95="p95_duration_s"),
+        "weeks": weeks,
         "marks": [_mark(mark, factor) for mark in marks(graph) if mark[1] == "slow"],
+        "pointers": [],
     }
 
 
@@ -64,7 +127,7 @@ def calendar_datasets(outcomes: Row | None, today: int, weeks: int) -> Datasets:
         for day, succeeded, failed in zip(row["day"], row["succeeded"], row["failed"], strict=True)
     }
     days = range(first_monday(today, weeks), today + 1)
-    return {"days": [_calendar_day(day, *known.get(day, (0, 0))) for day in days]}
+    return {"days": [_calendar_day(day, today, *known.get(day, (0, 0))) for day in days]}
 
 
 def first_monday(today: int, weeks: int) -> int:
@@ -80,13 +143,14 @@ def level(succeeded: int, failed: int) -> str:
     return "few" if share <= 0.1 else "some" if share < 0.5 else "most"
 
 
-def _calendar_day(day: int, succeeded: int, failed: int) -> Row:
+def _calendar_day(day: int, today: int, succeeded: int, failed: int) -> Row:
     weekday = (day + 3) % 7
     return {
         "week": (day - weekday) * DAY_MS,
         "until": (day - weekday + 7) * DAY_MS,
         "weekday": WEEKDAYS[weekday],
         "level": level(succeeded, failed),
+        "partial": day == today,
     }
 
 
@@ -129,15 +193,26 @@ def units(graph: Graph) -> tuple[tuple[str, float], tuple[str, float]]:
     return size_unit(max(sizes)), time_unit(max(durations))
 
 
-def forecast(graph: Graph) -> list[tuple[int, float]]:
-    """The line of `growth` on its last day, 30 and 90 days later: (day, MB)."""
-    row = graph.growth
-    if row is None or row["mb_per_day"] is None or graph.sizes is None:
+def forecast(graph: Graph, today: int) -> list[tuple[int, float, float, float]]:
+    """The line of `growth` today, 30 and 90 days later, and the interval around it.
+
+    (day, MB, lowest, highest). The line counts from today, though the newest backup may be older;
+    the interval's half width is on the straight line through those that `growth` has.
+    """
+    row = graph.forecast
+    if row is None or graph.sizes is None:
         return []
-    last = (row["last_day"] - EPOCH).days
-    ahead = ((30, row["projected_30d_mb"]), (90, row["projected_90d_mb"]))
-    now = row["projected_30d_mb"] - 30 * row["mb_per_day"]
-    return [(last + days, round(max(mb, 0), 1)) for days, mb in ((0, now), *ahead)]
+    last = day_number(row["last_day"])
+    narrow = row["high_30d_mb"] - row["projected_30d_mb"]
+    wider = (row["high_90d_mb"] - row["projected_90d_mb"] - narrow) / 60
+    points = []
+    for ahead in (0, 30, 90):
+        distance = max(today - last, 0) + ahead
+        middle = row["projected_30d_mb"] + (distance - 30) * row["mb_per_day"]
+        half = max(narrow + (distance - 30) * wider, 0)
+        low, at, high = (round(max(mb, 0), 1) for mb in (middle - half, middle, middle + half))
+        points.append((today + ahead, at, low, high))
+    return points
 
 
 def marks(graph: Graph) -> list[tuple[int, str, float]]:
@@ -148,6 +223,11 @@ def marks(graph: Graph) -> list[tuple[int, str, float]]:
     ]
 
 
+def day_number(day: date) -> int:
+    """A date as days since 1970-01-01."""
+    return (day - EPOCH) // timedelta(days=1)
+
+
 def _mark(mark: tuple[int, str, float], factor: float) -> Row:
     return {"day": mark[0], "value": mark[2] / factor}
 
@@ -156,7 +236,11 @@ def _scaled(row: Row | None, factor: float, **columns: str) -> list[Row]:
     if row is None:
         return []
     return [
-        {"day": day * DAY_MS, **{new: row[old][n] / factor for new, old in columns.items()}}
+        {
+            "day": day * DAY_MS,
+            "partial": False,
+            **{new: row[old][n] / factor for new, old in columns.items()},
+        }
         for n, day in enumerate(row["day"])
     ]
 

@@ -1,7 +1,9 @@
 """Still pictures of the charts, for where scripts do not run: inline SVG."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import vl_convert
 
@@ -23,7 +25,7 @@ def draw_still(spec: Spec, datasets: Datasets, width: int = WIDTH) -> str:
 
 
 def _is_pointer(layer: Spec) -> bool:
-    return str(layer.get("name", "")).endswith("_pointer_layer")
+    return str(layer.get("name", "")).endswith("_pointer")
 
 
 def _tidy(svg: str) -> str:
@@ -31,6 +33,23 @@ def _tidy(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"-?\d+\.\d{2,}", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), svg)
     return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', svg, count=1)
+
+
+class Run(NamedTuple):
+    """Days in a row of the same verdict: the first, from 0, and how many."""
+
+    verdict: str
+    first: int
+    days: int
+
+
+def runs(verdicts: Sequence[str]) -> list[Run]:
+    """Equal neighbours together: few marks for many days."""
+    found = list[Run]()
+    for verdict, days in groupby(verdicts):
+        first = found[-1].first + found[-1].days if found else 0
+        found.append(Run(verdict, first, len(list(days))))
+    return found
 
 
 def sparkline(values: Iterable[float], points: int = 40) -> str:

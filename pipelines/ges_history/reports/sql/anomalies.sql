@@ -5,11 +5,21 @@
 -- expected is the median of the up to 30 successes before (at least 8 with a known value). The
 -- deviation is the difference by the largest of 1.4826 times their median absolute deviation,
 -- 1 % of expected, and 1. Listed where it is beyond 5 and the change beyond 20 %.
+-- Columns:
+--   backup_id: ID of the backup.
+--   started_at [UTC]: Its start.
+--   kind: size_drop, size_jump or slow.
+--   value [MB or s]: Its size, or for slow its duration.
+--   expected [MB or s]: Median of the up to 30 successes before.
+--   deviation [robust sd]: Difference in robust standard deviations, signed.
+--   change_pct [%]: Difference in percent of expected; null where that is 0.
+-- Key: project_id, graph_id, started_at, backup_id, kind
 -- Time: started_at
+-- Empty: no backup differs from the 8 or more successes before it by 20 % and 5 robust standard deviations
 -- Reads: ges.backups, reports.graph_names.
 -- A number in place of each graph's ids: what follows sorts and joins millions of rows by it.
 WITH graphs AS (
-    SELECT project_id, graph_id, graph_name,
+    SELECT project_id, graph_id, graph_name, project_name,
         ROW_NUMBER() OVER (ORDER BY project_id, graph_id) AS graph
     FROM reports.graph_names
 ),
@@ -43,14 +53,14 @@ numbered AS (
     FROM successes
 ),
 -- The 30 before a backup are in its own block of 30 or the one before: joins go by blocks.
-ordered AS (
+ordered AS MATERIALIZED (
     SELECT graph, id, started_at, size, duration, place, size_mean, size_spread,
         duration_mean, duration_spread, CAST(FLOOR(place / 30.0) AS BIGINT) AS block
     FROM numbered
 ),
 -- A median is within one standard deviation of the mean: these are all that can be beyond 20 %
 -- of it. The rest needs no median, which is slow, and which PostgreSQL has not in a window.
-candidates AS (
+candidates AS MATERIALIZED (
     SELECT graph, id, started_at, place, block, size, duration
     FROM ordered
     WHERE place > 8 AND (
@@ -84,7 +94,7 @@ suspect_blocks AS (
     JOIN suspects AS s
         ON c.graph = s.graph AND c.place = s.place
 ),
-earlier AS (
+earlier AS MATERIALIZED (
     SELECT c.graph, c.place, p.size, p.duration
     FROM suspect_blocks AS c
     JOIN ordered AS p
@@ -98,7 +108,7 @@ medians AS (
     FROM earlier
     GROUP BY graph, place
 ),
-changed AS (
+changed AS MATERIALIZED (
     SELECT c.graph, c.id, c.started_at, c.place, c.size, c.duration,
         m.usual_size, m.usual_duration,
         m.sizes >= 8 AND ABS(c.size - m.usual_size) > 0.2 * m.usual_size AS is_resized,
@@ -107,7 +117,7 @@ changed AS (
     JOIN medians AS m
         ON c.graph = m.graph AND c.place = m.place
 ),
-deviations AS (
+deviations AS MATERIALIZED (
     SELECT c.graph, c.place,
         MEDIAN(ABS(b.size - c.usual_size)) AS size_deviation,
         MEDIAN(ABS(b.duration - c.usual_duration)) AS duration_deviation
@@ -136,8 +146,8 @@ measured AS (
         ON c.graph = d.graph AND c.place = d.place
     WHERE c.is_slow
 )
-SELECT n.project_id, n.graph_id, n.graph_name, m.id AS backup_id, m.started_at, m.kind, m.value,
-    m.expected, (m.value - m.expected) / m.scale AS deviation,
+SELECT n.project_id, n.graph_id, n.graph_name, n.project_name, m.id AS backup_id, m.started_at,
+    m.kind, m.value, m.expected, (m.value - m.expected) / m.scale AS deviation,
     100.0 * (m.value - m.expected) / NULLIF(m.expected, 0) AS change_pct
 FROM measured AS m
 JOIN graphs AS n ON m.graph = n.graph

@@ -1,8 +1,18 @@
--- One name per graph, the newest known; the other reports take theirs from here.
+-- One name per graph and per project, and until when each is known; the reports take them from here.
 -- Grain: one row per graph (project_id, graph_id) that was ever listed, asked for or backed up.
 -- The name is that of the project's list of graphs, else that of the newest backup by start
 -- (then id), else the id. graph_deleted_at is set where the graph has left the project's list.
--- Reads: ges.graphs, ges.listings, ges.backups.
+-- loaded_at is when the project was last listed, whatever came of it. known_until is when the
+-- graph was last listed without an error (by the project's listing where it has none of its own),
+-- or the start of its newest backup where that is later and not ahead of the clock.
+-- Columns:
+--   region: Region of the project, or the host of its endpoint.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   loaded_at [UTC]: When the project was last listed, whatever came of it.
+--   first_backup_at [UTC]: Start of the graph's first backup known, of any status.
+--   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
+-- Key: project_id, graph_id
+-- Reads: ges.graphs, ges.listings, ges.projects, ges.backups.
 WITH listed AS (
     SELECT project_id, id AS graph_id, name AS graph_name, deleted_at AS graph_deleted_at
     FROM ges.graphs
@@ -27,15 +37,54 @@ newest AS (
         AND n.start_timestamp = u.start_timestamp
 ),
 known AS (
-    SELECT project_id, graph_id FROM listed
-    UNION
-    SELECT project_id, graph_id FROM ges.listings
-    UNION
-    SELECT DISTINCT project_id, graph_id FROM ges.backups
+    SELECT project_id, graph_id, MIN(first_backup_at) AS first_backup_at,
+        MAX(last_backup_at) AS last_backup_at, MAX(listed_at) AS listed_at,
+        MAX(read_at) AS read_at
+    FROM (
+        SELECT project_id, graph_id, CAST(NULL AS TIMESTAMPTZ) AS first_backup_at,
+            CAST(NULL AS TIMESTAMPTZ) AS last_backup_at, CAST(NULL AS TIMESTAMPTZ) AS listed_at,
+            CAST(NULL AS TIMESTAMPTZ) AS read_at
+        FROM listed
+        UNION ALL
+        SELECT project_id, graph_id, NULL AS first_backup_at, NULL AS last_backup_at, listed_at,
+            CASE
+                WHEN outcome IN ('complete', 'incremental') THEN listed_at
+                ELSE last_complete_at
+            END AS read_at
+        FROM ges.listings
+        UNION ALL
+        SELECT project_id, graph_id, MIN(started_at) AS first_backup_at,
+            MAX(started_at) AS last_backup_at, NULL AS listed_at, NULL AS read_at
+        FROM ges.backups
+        GROUP BY project_id, graph_id
+    ) AS traces
+    GROUP BY project_id, graph_id
+),
+loads AS (
+    SELECT project_id, MAX(listed_at) AS loaded_at
+    FROM (
+        SELECT project_id, listed_at FROM ges.listings
+        UNION ALL
+        SELECT id AS project_id, last_listed_at AS listed_at FROM ges.projects
+    ) AS times
+    GROUP BY project_id
+),
+located AS (
+    SELECT k.project_id, k.graph_id, COALESCE(l.graph_name, n.graph_name, k.graph_id) AS graph_name,
+        COALESCE(p.name, k.project_id) AS project_name, p.region, l.graph_deleted_at,
+        t.loaded_at, k.first_backup_at,
+        CASE
+            WHEN k.last_backup_at > CURRENT_TIMESTAMP THEN CURRENT_TIMESTAMP
+            ELSE k.last_backup_at
+        END AS seen_at,
+        CASE WHEN k.listed_at IS NULL THEN p.last_listed_at ELSE k.read_at END AS read_at
+    FROM known AS k
+    LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
+    LEFT JOIN newest AS n
+        ON k.project_id = n.project_id AND k.graph_id = n.graph_id AND n.place = 1
+    LEFT JOIN ges.projects AS p ON k.project_id = p.id
+    LEFT JOIN loads AS t ON k.project_id = t.project_id
 )
-SELECT k.project_id, k.graph_id, COALESCE(l.graph_name, n.graph_name, k.graph_id) AS graph_name,
-    l.graph_deleted_at
-FROM known AS k
-LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
-LEFT JOIN newest AS n
-    ON k.project_id = n.project_id AND k.graph_id = n.graph_id AND n.place = 1
+SELECT project_id, graph_id, graph_name, project_name, region, graph_deleted_at, loaded_at,
+    first_backup_at, COALESCE(GREATEST(read_at, seen_at), read_at, seen_at) AS known_until
+FROM located

@@ -3,7 +3,18 @@
 -- Units: size_mb in MB, median_lifetime_days in days from start to deletion.
 -- backups, size_mb, oldest_at and newest_at are of those still at the source, whatever their
 -- status; deleted counts those that have left it.
+-- Columns:
+--   backup_method: auto, manual or import, as answered.
+--   backups: Backups still at the source.
+--   size_mb [MB]: Their size.
+--   oldest_at [UTC]: Start of the oldest of them.
+--   newest_at [UTC]: Start of the newest of them.
+--   deleted: Backups that have left the source.
+--   median_lifetime_days [days]: Median time from their start to their deletion.
+-- Key: project_id, graph_id, backup_method
 -- Time: newest_at
+-- Now: size_mb DESC, backups DESC
+-- Empty: no backup was listed yet
 -- Reads: ges.backups, reports.graph_names.
 WITH kept AS (
     SELECT project_id, graph_id, backup_method,
@@ -16,7 +27,7 @@ WITH kept AS (
     FROM ges.backups
     GROUP BY project_id, graph_id, backup_method
 )
-SELECT k.project_id, k.graph_id, n.graph_name, k.backup_method, k.backups, k.size_mb, k.oldest_at,
-    k.newest_at, k.deleted, k.median_lifetime_days
+SELECT k.project_id, k.graph_id, n.graph_name, n.project_name, k.backup_method, k.backups,
+    k.size_mb, k.oldest_at, k.newest_at, k.deleted, k.median_lifetime_days
 FROM kept AS k
 JOIN reports.graph_names AS n ON k.project_id = n.project_id AND k.graph_id = n.graph_id

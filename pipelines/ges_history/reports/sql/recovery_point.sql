@@ -1,11 +1,27 @@
 -- How old the last successful backup of each graph is, against its own rhythm.
 -- Grain: one row per graph ever listed or backed up; nulls where it never had a success.
 -- Units: hours, from start to start of successful backups.
--- rpo_age_hours runs to now; usual_gap_hours is the median gap between the last 30 successes;
--- longest_gap_hours is of the gaps that a success ended within the last 90 days (the gap still
--- open is rpo_age_hours). overdue: the age is above twice the usual gap; null without a rhythm.
+-- known_until is when the graph was last listed without an error (or its newest backup started);
+-- what came later is not known. age_when_known_hours is the age of the last success at that time,
+-- rpo_age_hours its age now: the last success known is that old, a newer one may not be loaded.
+-- usual_gap_hours is the median gap between the last 30 successes; longest_gap_hours is of the
+-- gaps that a success ended within the last 90 days. overdue: age_when_known_hours is above twice
+-- the usual gap, so that a load that does not run is no overdue backup; null without a rhythm.
 -- graph_deleted_at is set where the graph itself has left its project.
+-- Columns:
+--   last_success_at [UTC]: Start of the last successful backup.
+--   rpo_age_hours [h]: Its age now; a newer one may not be loaded yet.
+--   usual_gap_hours [h]: Median gap between the last 30 successes.
+--   longest_gap_hours [h]: Longest gap that a success ended in the last 90 days.
+--   overdue: Whether age_when_known_hours is above twice the usual gap.
+--   successes: Successful backups known.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
+--   age_when_known_hours [h]: Age of the last success at known_until.
+-- Key: project_id, graph_id
 -- Time: last_success_at
+-- Now: CASE WHEN graph_deleted_at IS NULL THEN 0 ELSE 1 END, CASE WHEN successes = 0 THEN 0 WHEN overdue THEN 1 ELSE 2 END, age_when_known_hours / NULLIF(usual_gap_hours, 0) DESC NULLS LAST
+-- Empty: no graph is known: the projects are empty, or were not loaded yet
 -- Reads: ges.backups, reports.graph_names.
 WITH gaps AS (
     SELECT project_id, graph_id, started_at,
@@ -28,12 +44,15 @@ rhythm AS (
     GROUP BY project_id, graph_id
 ),
 aged AS (
-    SELECT project_id, graph_id, successes, last_success_at, usual_gap_hours, longest_gap_hours,
-        (EPOCH(CURRENT_TIMESTAMP) - EPOCH(last_success_at)) / 3600.0 AS rpo_age_hours
-    FROM rhythm
+    SELECT n.project_id, n.graph_id, n.graph_name, n.project_name, r.last_success_at,
+        (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.last_success_at)) / 3600.0 AS rpo_age_hours,
+        r.usual_gap_hours, r.longest_gap_hours, COALESCE(r.successes, 0) AS successes,
+        n.graph_deleted_at, n.known_until,
+        (EPOCH(n.known_until) - EPOCH(r.last_success_at)) / 3600.0 AS age_when_known_hours
+    FROM reports.graph_names AS n
+    LEFT JOIN rhythm AS r ON n.project_id = r.project_id AND n.graph_id = r.graph_id
 )
-SELECT n.project_id, n.graph_id, n.graph_name, a.last_success_at, a.rpo_age_hours,
-    a.usual_gap_hours, a.longest_gap_hours, a.rpo_age_hours > 2 * a.usual_gap_hours AS overdue,
-    COALESCE(a.successes, 0) AS successes, n.graph_deleted_at
-FROM reports.graph_names AS n
-LEFT JOIN aged AS a ON n.project_id = a.project_id AND n.graph_id = a.graph_id
+SELECT project_id, graph_id, graph_name, project_name, last_success_at, rpo_age_hours,
+    usual_gap_hours, longest_gap_hours, age_when_known_hours > 2 * usual_gap_hours AS overdue,
+    successes, graph_deleted_at, known_until, age_when_known_hours
+FROM aged

@@ -1,4 +1,4 @@
-"""How numbers, sizes, times and names read on the page. All of it is pure."""
+"""How numbers, sizes, times and names read on screen and page. All of it is pure."""
 
 import unicodedata
 from datetime import date, datetime
@@ -48,7 +48,7 @@ def seconds(value: float | None) -> str:
     """A duration given in seconds, in its two largest units: 2 h 5 min."""
     if value is None:
         return NONE
-    if value < 60:
+    if abs(value) < 60:
         return f"{number(value, 0 if value == int(value) else 1)} s"
     return hours(value / 3600)
 
@@ -57,7 +57,9 @@ def hours(value: float | None) -> str:
     """A duration given in hours, in its two largest units: 3 days 4 h."""
     if value is None:
         return NONE
-    total = round(abs(value) * 3600)
+    if value < 0:
+        return f"\u2212{hours(-value)}"
+    total = round(value * 3600)
     if total < 3600:
         minutes, rest = divmod(total, 60)
         return _two(minutes, "min", rest if minutes < 10 else 0, "s")
@@ -92,10 +94,17 @@ def count(amount: int, one: str, many: str = "") -> str:
 
 
 def plain(text: object) -> str:
-    """Text from the API with what cannot be seen replaced: controls, line breaks, reordering."""
-    shown = NONE if text is None or text == "" else str(text)
+    """Text from the API, harmless; a dash where there is none."""
+    return NONE if text is None or text == "" else harmless(str(text))
+
+
+def harmless(text: str) -> str:
+    """Text without characters that steer a terminal, break its lines or turn them around."""
     return "".join(
-        "\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in shown
+        "\N{REPLACEMENT CHARACTER}"
+        if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        else char
+        for char in text
     )
 
 

@@ -1,0 +1,120 @@
+"""How much is stored at the source, day by day: the largest graphs one by one, and the rest."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate
+
+from ges_history.reports.overview import Fleet, Key, Row, Scope
+from ges_history.warehouses.seam import Read
+
+LARGEST = 6
+"""Graphs that are shown one by one."""
+PROJECTED_DAYS = (30, 90)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One layer of the chart; a graph's key, or None for the rest."""
+
+    key: Key | None
+    name: str
+    stored_mb: list[int]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """MB of successes at the source at the end of each UTC day from `first_day` to today.
+
+    `parts` are the largest first, the rest last. What was deleted before `complete_since` is not
+    known: until then the true volume was at least as large. `ahead` is (day, MB): now, and where
+    the growth of the last 30 days leads; empty where that is not known.
+    """
+
+    first_day: date
+    parts: list[Part]
+    complete_since: date | None
+    ahead: list[tuple[date, float]]
+
+    @property
+    def total_mb(self) -> list[int]:
+        """All parts together, day by day."""
+        return [sum(day) for day in zip(*(part.stored_mb for part in self.parts), strict=True)]
+
+
+def read_stored(read: Read, scope: Scope, fleet: Fleet, first_day: date) -> Stored:
+    """Add up what each day brought and took, from the beginning of the history."""
+    now = scope.query(read, _NOW)
+    largest = [(row["project_id"], row["graph_id"]) for row in now[:LARGEST] if row["stored_mb"]]
+    names = {(row["project_id"], row["graph_id"]): row["graph_name"] for row in now}
+    changes = scope.query(read, _CHANGES)
+    today = fleet.as_of.date()
+    if changes:
+        first_day = max(first_day, changes[0]["day"])
+    parts = [
+        Part(key, str(names[key]), _daily(_of(read, key), first_day, today)) for key in largest
+    ]
+    shown = [sum(day) for day in zip(*(part.stored_mb for part in parts), strict=True)]
+    rest = _daily(changes, first_day, today)
+    if shown:
+        rest = [total - part for total, part in zip(rest, shown, strict=True)]
+    if len(now) > len(largest) and changes:
+        parts.append(Part(None, f"{len(now) - len(largest):,} others", rest))
+    since = fleet.totals["complete_since"]
+    return Stored(
+        first_day=first_day,
+        parts=parts,
+        complete_since=since.date() if since else None,
+        ahead=_ahead(fleet, today),
+    )
+
+
+def _ahead(fleet: Fleet, today: date) -> list[tuple[date, float]]:
+    totals = fleet.totals
+    if not totals["stored_mb"]:
+        return []
+    return [
+        (today, totals["stored_mb"]),
+        *(
+            (today + timedelta(days=days), totals[f"projected_{days}d_mb"])
+            for days in PROJECTED_DAYS
+        ),
+    ]
+
+
+def _of(read: Read, key: Key) -> list[Row]:
+    return list(read(_GRAPH, *key).to_pylist())
+
+
+def _daily(changes: Iterable[Row], first_day: date, last_day: date) -> list[int]:
+    """The sum up to the end of each day."""
+    days = (last_day - first_day).days + 1
+    steps = [0] * max(days, 0)
+    for row in changes:
+        place = max((row["day"] - first_day).days, 0)
+        if place < days:  # a stamp ahead of the clock
+            steps[place] += row["change_mb"]
+    return list(accumulate(steps))
+
+
+_NOW = """
+SELECT project_id, graph_id, graph_name,
+    CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS stored_mb
+FROM reports.storage_trend
+WHERE {scope}
+GROUP BY project_id, graph_id, graph_name
+ORDER BY stored_mb DESC, project_id, graph_id
+"""
+_CHANGES = """
+SELECT day, CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS change_mb
+FROM reports.storage_trend
+WHERE {scope}
+GROUP BY day
+ORDER BY day
+"""
+_GRAPH = """
+SELECT day, CAST(added_mb - removed_mb AS BIGINT) AS change_mb
+FROM reports.storage_trend
+WHERE project_id = ? AND graph_id = ?
+ORDER BY day
+"""

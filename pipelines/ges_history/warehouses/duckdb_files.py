@@ -1,0 +1,83 @@
+"""Several DuckDB files, each with projects of its own, read as one history."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from ges_history.errors import DatabaseError, HistoryError
+from ges_history.warehouses import warehouse_for
+from ges_history.warehouses.duckdb_file import DuckDbFile
+from ges_history.warehouses.duckdb_obstacles import DatabaseBusy
+from ges_history.warehouses.opening import Databases, connect, database_files
+from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
+from ges_history.warehouses.waiting import wait_for
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+class DuckDbFiles:
+    """The reading half of `ges_history.warehouses.seam.Warehouse`, over two files or more."""
+
+    dialect = "duckdb"
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.name = f"{len(self.paths)} databases"
+
+    @contextmanager
+    def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:
+        """Several reads of one state of each file."""
+        held: list[duckdb.DuckDBPyConnection] = []
+
+        def take() -> str | None:
+            try:
+                held.append(connect(self.paths))
+            except DatabaseBusy as busy:
+                return str(busy)
+            return None
+
+        wait_for(take, DatabaseBusy, wait, say)
+        with held[0] as connection:
+
+            def read(sql: str, *values: Any) -> "pa.Table":
+                return connection.sql(sql, params=list(values)).to_arrow_table()
+
+            yield read
+
+    def read(self, sql: str, *values: Any) -> "pa.Table":
+        """The rows of one query, nothing held after."""
+        with self.reading() as read:
+            return read(sql, *values)
+
+    def explain(self, error: BaseException) -> HistoryError:
+        """What DuckDB says."""
+        return DuckDbFile(self.paths[0]).explain(error)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Several files are only read."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise DatabaseError(f"{self.name} are one history to read only: give a single --database.")
+
+
+def history_of(databases: Databases, destination: str = "duckdb") -> Warehouse:
+    """The warehouse to read: one database or several, or where else a history lives.
+
+    Args:
+        databases: A DuckDB file, a glob, or several of these. For other destinations only the
+            first counts, as for `warehouse_for`.
+        destination: dlt's name of the destination.
+
+    Raises:
+        NoHistory: A glob finds no file.
+    """
+    if destination != "duckdb":
+        given = [databases] if isinstance(databases, str | Path) else list(databases)
+        return warehouse_for(given[0], destination)
+    files = database_files(databases)
+    if len(files) == 1:
+        return warehouse_for(files[0])
+    return cast("Warehouse", DuckDbFiles(files))
