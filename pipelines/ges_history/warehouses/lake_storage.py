@@ -143,6 +143,11 @@ class LakeStorage:
         uris = opened.file_uris(file_pruning_predicate=wanted)
         return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
 
+    def files_by_project(self, opened: "DeltaTable") -> dict[str, list[str]]:
+        """{project: the files that hold its rows}."""
+        found = (project for partition in opened.partitions() for project in partition.values())
+        return {project: self.files(opened, [project]) for project in sorted(set(map(str, found)))}
+
     @contextmanager
     def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB in memory that can read the lake's files; UTC."""

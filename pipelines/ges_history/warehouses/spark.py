@@ -7,11 +7,13 @@ the answers. What a report reads several times is worked out once: kept by the s
 """
 
 import functools
+import socket
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ges_history.errors import DatabaseError, HistoryError, NoHistory
 from ges_history.warehouses.lake import LakeWarehouse
@@ -108,10 +110,9 @@ class _SparkReader:
         schema = arrow_schema(table) if opened is None else schema_of(opened)
         column = partition_of(table)
         frame = self._empty(schema)
-        for project in _projects(opened) if opened is not None else ():
-            files = [_spark_path(uri) for uri in storage.files(opened, [project])]
-            stored = _spark_schema(schema, leaving_out=column)
-            frame = frame.unionByName(self._rows(files, stored, column, project))
+        stored = _spark_schema(schema, leaving_out=column)
+        for project, uris in storage.files_by_project(opened).items() if opened else ():
+            frame = frame.unionByName(self._rows(uris, stored, column, project))
         frame.createOrReplaceTempView(f"{DATASET}_{table}")
         self._there.add(table)
         return opened is not None
@@ -120,7 +121,7 @@ class _SparkReader:
         """The rows of a project: its id stands in the path alone."""
         from pyspark.sql.functions import lit  # noqa: PLC0415
 
-        rows = self._session.read.schema(stored).parquet(*files)
+        rows = self._session.read.schema(stored).parquet(*map(_spark_path, files))
         return rows.withColumn(column, lit(project))
 
     def _empty(self, schema: "pa.Schema") -> "DataFrame":
@@ -172,13 +173,12 @@ def _session(remote: str) -> "Iterator[SparkSession]":
             from pyspark.sql import SparkSession  # noqa: PLC0415
         except ImportError as error:
             raise DatabaseError(f"{NEEDED}.") from error
+        _check_that_it_listens(remote)
         try:
             session = SparkSession.builder.remote(remote).create()
             session.conf.set("spark.sql.session.timeZone", "UTC")
         except _spark_errors() as error:
-            raise DatabaseError(
-                f"No Spark Connect server answers at {_without_token(remote)}: {_first_line(error)}"
-            ) from error
+            raise DatabaseError(_no_server(remote, _first_line(error))) from error
         try:
             yield session
         finally:
@@ -192,20 +192,27 @@ def _spark_errors() -> tuple[type[Exception], ...]:
     return (PySparkException, grpc.RpcError)
 
 
-def _without_token(remote: str) -> str:
-    """A server's address; what follows it may hold a token."""
-    return remote.split("/;")[0].split(";")[0]
+def _check_that_it_listens(remote: str) -> None:
+    """Find out at once: pyspark tries for minutes."""
+    try:
+        address = urlsplit(remote.partition(";")[0])
+        if address.scheme != "sc" or not address.hostname:
+            raise ValueError("it must be sc://HOST:PORT")
+        with socket.create_connection((address.hostname, address.port or 15002), timeout=10):
+            return
+    except (OSError, ValueError) as error:
+        raise DatabaseError(_no_server(remote, str(error))) from error
+
+
+def _no_server(remote: str, reason: str) -> str:
+    """A sentence; what follows the address may hold a token, and is not in it."""
+    address = remote.partition(";")[0].rstrip("/")
+    return f"No Spark Connect server answers at {address}: {reason}."
 
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
-
-
-def _projects(opened: Any) -> list[str]:
-    """The projects that have rows."""
-    (values,) = {column for partition in opened.partitions() for column in partition} or {None}
-    return sorted({str(partition[values]) for partition in opened.partitions()}) if values else []
 
 
 def _text(report: str) -> str:
@@ -220,8 +227,8 @@ def _spark_path(uri: str) -> str:
 
 
 def _spark_schema(schema: "pa.Schema", leaving_out: str = "") -> Any:
-    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415
 
     fields = [field.with_nullable(True) for field in schema if field.name != leaving_out]
     return from_arrow_schema(pa.schema(fields))

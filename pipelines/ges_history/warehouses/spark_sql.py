@@ -36,6 +36,7 @@ def query(sql: str, values: Sequence[Any]) -> str:
     tree = tree.transform(
         lambda node: _literal(next(rest)) if isinstance(node, exp.Placeholder) else node
     )
+    tree = tree.transform(lambda node: _each(node) if _is_of_tuples(node) else node)
     return transpiled(tree.sql(dialect="duckdb"), SPARK)
 
 
@@ -82,7 +83,7 @@ def parts_of(report: str) -> Iterator[Part]:
     yield Part(f"{REPORTS}_{report}", _sql(last, before), is_kept=False)
 
 
-def _sql(select: exp.Expression, before: Sequence[exp.CTE]) -> str:
+def _sql(select: "exp.Expr", before: Sequence[exp.CTE]) -> str:
     """A SELECT in Spark's SQL, after the parts that it may read."""
     whole = select.copy()
     if before:
@@ -90,10 +91,10 @@ def _sql(select: exp.Expression, before: Sequence[exp.CTE]) -> str:
     return transpiled(whole.sql(dialect="duckdb"), SPARK)
 
 
-def _renamed(tree: exp.Expression) -> exp.Expression:
+def _renamed(tree: "exp.Expr") -> "exp.Expr":
     """Tables in two parts as views of a session, which have one."""
 
-    def one_part(node: exp.Expression) -> exp.Expression:
+    def one_part(node: "exp.Expr") -> "exp.Expr":
         if isinstance(node, exp.Table) and node.db in (DATASET, REPORTS):
             alias = node.args.get("alias")
             renamed = exp.to_table(f"{node.db}_{node.name}")
@@ -104,9 +105,28 @@ def _renamed(tree: exp.Expression) -> exp.Expression:
     return tree.transform(one_part)
 
 
-def _literal(value: Any) -> exp.Expression:
+def _is_of_tuples(node: "exp.Expr") -> bool:
+    return isinstance(node, exp.In) and isinstance(node.this, exp.Tuple)
+
+
+def _each(node: "exp.Expr") -> "exp.Expr":
+    """`(a, b) IN ((1, 2), (3, 4))` in comparisons that every server knows."""
+    columns = node.this.expressions
+    rows = (
+        exp.and_(
+            *(
+                exp.EQ(this=c.copy(), expression=v.copy())
+                for c, v in zip(columns, row.expressions, strict=True)
+            )
+        )
+        for row in node.expressions
+    )
+    return exp.paren(exp.or_(*rows))
+
+
+def _literal(value: Any) -> "exp.Expr":
     """A value as SQL."""
-    kinds: dict[type, Callable[[Any], exp.Expression]] = {
+    kinds: dict[type, Callable[[Any], exp.Expr]] = {
         str: exp.Literal.string,
         datetime: lambda it: exp.cast(
             exp.Literal.string(it.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00:00")),
