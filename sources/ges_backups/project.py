@@ -110,7 +110,7 @@ def resolve_project(given: Mapping[str, Any], *, isolated: bool = False) -> Proj
 class _ProjectList(BaseConfiguration):
     """The list of projects, as it is set."""
 
-    projects: Any = None
+    projects: Any | None = None
 
 
 def resolve_projects(
@@ -133,7 +133,9 @@ def resolve_projects(
     others = {name: value for name, value in given.items() if name != "projects"}
     said = given.get("projects")
     if said is None and not isolated and others.get("project_id") is None:
-        said = resolve_configuration(_ProjectList(), sections=SECTIONS).projects
+        said = resolve_configuration(
+            _ProjectList(), sections=SECTIONS, accept_partial=True
+        ).projects
     if said is None:
         if names:
             raise SettingsError(

@@ -18,6 +18,7 @@ _SETTING = "SOURCES__GES_BACKUPS__"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROJECT_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 _GRAPH_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,128}")
+_API_VERSION = re.compile(r"/v\d+(?:\.\d+)?(?=/|$)")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -77,6 +78,11 @@ def check_endpoint(endpoint: str, setting: str = "SOURCES__GES_BACKUPS__ENDPOINT
         raise SettingsError(
             f"{setting} uses plain http, which would show the credential to the network: "
             f"use https://{host}."
+        )
+    if version := _API_VERSION.search(parts.path):
+        raise SettingsError(
+            f"{setting} goes without {version[0]}, which each request's path begins with: "
+            f"use {parts.scheme}://{parts.netloc}{parts.path[: version.start()]}."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
