@@ -109,12 +109,12 @@ def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Ware
     assert [(row["graph_id"], row["backup_id"]) for row in project.rejected] == [("g2", "bad")]
 
 
-def test_graph_ids_and_a_project_contradict_each_other(project: Warehouse) -> None:
+def test_graph_ids_and_a_project_contradict_each_other(warehouse: Warehouse) -> None:
     with Emulator(fleet_of()) as emulator:
         with pytest.raises(SettingsError, match="contradict"):
-            project.load(emulator, graph_ids=["g1"])
+            warehouse.load(emulator, graph_ids=["g1"], listing="project")
         with pytest.raises(SettingsError, match="SOURCES__GES_BACKUPS__LISTING"):
-            project.load(emulator, listing="all")
+            warehouse.load(emulator, listing="all")
         assert emulator.requests == []
 
 
