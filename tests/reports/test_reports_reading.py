@@ -13,7 +13,7 @@ from ges_history.instants import parse_instant
 from ges_history.reports.catalogue import report_names, worst_first
 from ges_history.reports.selection import SelectionError
 from ges_history.warehouses.opening import database_files
-from synthetic import DAY_MS, insert_backups, write_database
+from synthetic import DAY_MS, write_database
 
 NOW = datetime(2026, 6, 17, 13, 30, tzinfo=UTC)  # a Wednesday
 ABOUT_NOW = [
@@ -142,37 +142,29 @@ def test_a_limit_of_a_report_about_now_keeps_the_worst(database: Path) -> None:
 def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 50 databases, `p-00.duckdb` to `p-49.duckdb`, of a project each."""
     folder = tmp_path_factory.mktemp("fifty")
-    now = datetime.now(UTC)
-    at = int(now.timestamp() * 1000)
+    at = int(datetime.now(UTC).timestamp() * 1000)
+    empty = write_database(folder / "empty.duckdb", graphs=0, edge_cases=False, views=False)
     for number in range(50):
-        path = write_database(
-            folder / f"p-{number:02}.duckdb", graphs=0, edge_cases=False, views=False
-        )
+        path = folder / f"p-{number:02}.duckdb"
+        path.write_bytes(empty.read_bytes())
+        project = f"id{number:02}"
         with duckdb.connect(str(path)) as connection:
             catalog = f'"p-{number:02}"'
             connection.execute(
-                f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, 'r', ?, ?)",
-                [f"id{number:02}", f"project {number}", now, now],
+                f"INSERT INTO {catalog}.ges.projects VALUES ('{project}', 'project {number}', 'r',"
+                f" now(), now())"
             )
             connection.execute(
                 f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"
-                " VALUES (?, 'g', ?, 'complete')",
-                [f"id{number:02}", now],
+                f" VALUES ('{project}', 'g', now(), 'complete')"
             )
-            records = [
-                {
-                    "id": f"b-{number}-{n}",
-                    "project_id": f"id{number:02}",
-                    "graph_id": "g",
-                    "graph_name": "orders",
-                    "start_timestamp": at - n * DAY_MS - 60_000,
-                    "size": 10 + number,
-                    "duration": 5,
-                    "status": "success",
-                }
-                for n in range(4)
-            ]
-            insert_backups(connection, catalog, records)
+            connection.execute(
+                f"""INSERT INTO {catalog}.ges.backups (id, project_id, graph_id, graph_name,
+                    start_timestamp, started_at, size, duration, status)
+                SELECT 'b-{number}-' || n, '{project}', 'g', 'orders', stamp,
+                    make_timestamptz(stamp * 1000), {10 + number}, 5, 'success'
+                FROM (SELECT n, {at} - n * {DAY_MS} - 60000 AS stamp FROM range(4) t (n))"""
+            )
             if number == 7:
                 connection.execute(f"ALTER TABLE {catalog}.ges.backups ADD COLUMN newer VARCHAR")
                 connection.execute(f"DROP TABLE {catalog}.ges.rejected_backups")
