@@ -1,5 +1,6 @@
 """What is asked of a report: windows, the worst first, several files as one, words for instants."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import duckdb
 import pandas as pd
 import pytest
 
+from ges_backups.errors import SettingsError
+from ges_emulator import Emulator
 from ges_history import connect, read_report
 from ges_history.errors import DatabaseError
-from ges_history.instants import parse_instant
+from ges_history.instants import Instant, parse_instant
 from ges_history.reports.catalogue import report_names, worst_first
 from ges_history.reports.selection import SelectionError
 from ges_history.warehouses.opening import database_files
+from harness import FIRST_MS, Warehouse
 from synthetic import DAY_MS, write_database
 
 NOW = datetime(2026, 6, 17, 13, 30, tzinfo=UTC)  # a Wednesday
@@ -199,3 +203,16 @@ def test_a_project_in_two_files_is_refused(fifty: Path, tmp_path: Path) -> None:
     copy.write_bytes((fifty / "p-03.duckdb").read_bytes())
     with pytest.raises(DatabaseError, match=r"The project id03 is in .*p-03\.duckdb and .*copy"):
         read_report("overview", [fifty / "p-03.duckdb", copy])
+
+
+@pytest.mark.parametrize("form", [str, datetime.date, lambda at: at.isoformat()], ids=range(3))
+def test_a_load_takes_the_same_instants(
+    form: Callable[[datetime], Instant], warehouse: Warehouse, emulator: Emulator
+) -> None:
+    second_day = datetime.fromtimestamp(FIRST_MS / 1000, UTC) + timedelta(days=1)
+    assert warehouse.load(emulator, since=form(second_day)).backups["new"] == 2 * 2
+
+
+def test_a_load_refuses_what_is_no_instant(warehouse: Warehouse, emulator: Emulator) -> None:
+    with pytest.raises(SettingsError, match="'soon' is no instant"):
+        warehouse.load(emulator, since="soon")
