@@ -439,7 +439,7 @@ def test_a_page_can_be_of_some_projects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("graphs", "weeks"), [(0, 104), (1, 104), (500, 51), (1000, 25), (9999, 13)]
+    ("graphs", "weeks"), [(0, 104), (1, 104), (500, 42), (1000, 21), (9999, 13)]
 )
 def test_many_graphs_shorten_the_window(graphs: int, weeks: int) -> None:
     assert reading.window_weeks(graphs) == weeks

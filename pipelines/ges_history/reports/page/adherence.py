@@ -36,6 +36,11 @@ class Adherence:
         """`met`, `missed` or `unknown`."""
         return verdict(self.ages[place], self.target_hours)
 
+    def since(self, day: int) -> tuple[int, list[float | None]]:
+        """The first day and the ages of those days that are not before a day."""
+        skipped = min(max(day - self.first_day, 0), len(self.ages))
+        return self.first_day + skipped, self.ages[skipped:]
+
     @property
     def badness(self) -> tuple[float, float, float]:
         """Sorts the worst first, graphs without a target last."""
