@@ -4,7 +4,6 @@ The source asks before and while it lists. It asks in plain SQL that DuckDB and 
 through a function that a warehouse gives, or else through the running pipeline's own destination.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +51,7 @@ class Known:
         graphs: Rows of `ges.graphs` by id.
         holding: Ids of graphs of which it holds backups.
         rejected: Hashes of the rejected records that were reported.
-        version: Names this state of the project: the same as long as no package is loaded.
+        version: The package that last wrote the project's row, as each of its packages does.
     """
 
     project: dict[str, Any] | None = None
@@ -62,6 +61,13 @@ class Known:
     rejected: frozenset[str] = frozenset()
     version: str = ""
     ask: Ask = lambda _: None
+
+    @property
+    def learned_size(self) -> dict[str, Any] | None:
+        """What was learned last of the server's pages: see `PageSize`."""
+        cursors = (listing.cursor for listing in self.listings.values())
+        learned = [cursor.page_size for cursor in cursors if cursor and cursor.page_size]
+        return max(learned, key=lambda one: float(one["learned_at"]), default=None)
 
     @property
     def is_empty(self) -> bool:
@@ -119,15 +125,10 @@ def read_known(project_id: str, ask: Ask) -> Known:
         listings={row["graph_id"]: _listing(row, complete) for row in listings},
         graphs={row["id"]: row for row in graphs},
         holding=frozenset(row["graph_id"] for row in holding),
-        version=_version(listings),
+        version=str(projects[0].get("_dlt_load_id")) if projects else "",
         rejected=frozenset(rejected.column(0).to_pylist() if rejected is not None else ()),
         ask=ask,
     )
-
-
-def _version(listings: Sequence[dict[str, Any]]) -> str:
-    loads = sorted((row["graph_id"], str(row.get("_dlt_load_id"))) for row in listings)
-    return hashlib.blake2b(repr(loads).encode(), digest_size=12).hexdigest()
 
 
 def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:

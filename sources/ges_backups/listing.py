@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from math import ceil, inf
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from .errors import UnsettledListing
 from .keys import Again, Key, own_key
@@ -70,6 +70,7 @@ class Cursor:
         digest: Of the first answer of the last load: the same answer needs no second look.
         tail: Of the rows that the next load reads first from an old-to-new list, likewise.
         completed_at: Epoch seconds of the last complete listing, for lists of several pages.
+        page_size: What was learned of the server's pages: see `PageSize.to_state`.
     """
 
     count: int = -1
@@ -79,6 +80,7 @@ class Cursor:
     digest: str | None = None
     tail: str | None = None
     completed_at: float | None = None
+    page_size: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """As the text of `ges.listings.cursor`, without the fields that say nothing."""

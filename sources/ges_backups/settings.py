@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 
-DEFAULT_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = "auto"
+DEFAULT_LISTING = "graphs"
 DEFAULT_CONCURRENCY = 8
 DEFAULT_FULL_LISTING_INTERVAL = "24h"
 DEFAULT_REQUEST_SECONDS = 60.0
@@ -124,6 +125,29 @@ def check_whole_number(name: str, value: int, low: int, high: int) -> int:
             f"set {_SETTING}{name.upper()}."
         )
     return value
+
+
+def check_page_size(value: object) -> int | None:
+    """Return the rows to ask for in a page, None for ``auto``; raise `SettingsError`."""
+    if value == "auto":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 5:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise SettingsError(
+            f"page_size must be auto or a whole number from 1 to 10000, not {_shown(value)}: "
+            f"set {_SETTING}PAGE_SIZE."
+        )
+    return value
+
+
+def check_listing(value: object) -> str:
+    """Return the listing that backups are read from, or raise `SettingsError`."""
+    if value not in ("graphs", "project"):
+        raise SettingsError(
+            f"listing must be graphs or project, not {_shown(value)}: set {_SETTING}LISTING."
+        )
+    return str(value)
 
 
 def check_seconds(name: str, value: float, high: float) -> float:

@@ -54,7 +54,6 @@ PIPELINE = "dlt.pipeline.pipeline.Pipeline"
 LOAD = "dlt.load.load.Load"
 MERGE = "ges_history.warehouses.duckdb_destination._MergeJob.run"
 IN_MERGE = "ges_history.warehouses.duckdb_destination._MergeJob._update"
-INSERT = "ges_history.warehouses.duckdb_destination._InsertJob.run"
 WAREHOUSE = "ges_history.warehouses.duckdb_file.DuckDbFile"
 
 COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
@@ -63,7 +62,7 @@ POINTS = [
     after(LISTING, 5),
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
-    after(f"{PIPELINE}._save_state"),
+    after(f"{PIPELINE}.extract"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
     before(MERGE),
@@ -74,7 +73,6 @@ POINTS = [
     after(f"{PACKAGE}.save_pending_transition"),
     after(f"{LOAD}.create_followup_jobs"),
     after(f"{PACKAGE}.complete_job", 2),
-    after(INSERT),
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
@@ -89,7 +87,6 @@ MORE_POINTS = [
     after(f"{LOADING}.commit_schema_update"),
     after(MERGE, 2),
     after(IN_MERGE, 2),
-    before(INSERT),
     after(f"{LOAD}.create_followup_jobs", 3),
     before(f"{LOADING}.complete_load_package"),
     after(f"{WAREHOUSE}._prune"),

@@ -191,7 +191,7 @@ def working_folders(database: Path) -> list[Path]:
     return [
         path
         for path in folder_of(database).iterdir()
-        if path.is_dir() and path.suffix != ".aside" and (path / "load").is_dir()
+        if path.is_dir() and path.suffix != ".aside" and (path / "normalize").is_dir()
     ]
 
 
@@ -212,7 +212,7 @@ def unfinished(database: Path) -> list[str]:
     left = set()
     for working in working_folders(database):
         left |= {p.name for p in (working / "normalize").iterdir()} - {"extracted", ".version"}
-        left |= {p.name for p in (working / "load" / "new").iterdir()}
+        left |= {p.name for p in (working / "load").glob("new/*")}
     return sorted(left)
 
 

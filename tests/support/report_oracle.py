@@ -22,9 +22,9 @@ class History:
         with duckdb.connect(database, read_only=True) as connection:
             catalog = connection.execute("SELECT current_database()").fetchone()[0]
             connection.execute("SET TimeZone = 'UTC'")
-            self.backups, self.graphs, self.listings = (
+            self.backups, self.graphs, self.listings, self.projects, self.rejected = (
                 connection.sql(f'FROM "{catalog}".ges.{table}').to_arrow_table().to_pandas()
-                for table in ("backups", "graphs", "listings")
+                for table in ("backups", "graphs", "listings", "projects", "rejected_backups")
             )
         self.now = pd.Timestamp.now("UTC")
         self.backups = self.backups.sort_values(["start_timestamp", "id"])
@@ -33,6 +33,45 @@ class History:
         )
         self.successes = self.backups[self.backups["status"] == "success"]
         self.names = self._names()
+        self.gone = set(
+            self.graphs.dropna(subset=["deleted_at"])[["project_id", "id"]].itertuples(
+                index=False, name=None
+            )
+        )
+        self.project_names = {project: project for project, _ in self.names} | {
+            row.id: row.name if isinstance(row.name, str) else row.id
+            for row in self.projects.itertuples(index=False)
+        }
+        self.loaded_at = self._loaded_at()
+
+    def _loaded_at(self) -> dict[str, pd.Timestamp]:
+        times: dict[str, pd.Timestamp] = {}
+        for project, at in [
+            *zip(self.listings["project_id"], self.listings["listed_at"], strict=True),
+            *zip(self.projects["id"], self.projects["last_listed_at"], strict=True),
+        ]:
+            times[project] = max(times.get(project, at), at)
+        return times
+
+    def known_until(self, key: tuple[str, str]) -> pd.Timestamp | None:
+        """When the graph was last read well, or its newest backup began."""
+        mine = self.listings[
+            (self.listings["project_id"] == key[0]) & (self.listings["graph_id"] == key[1])
+        ]
+        times = []
+        if len(mine):
+            (row,) = mine.itertuples()
+            well = row.outcome in ("complete", "incremental")
+            times.append(row.listed_at if well else row.last_complete_at)
+        elif key[0] in self.loaded_at:
+            times.append(self.loaded_at[key[0]])
+        times += [min(at, self.now) for at in self.of(self.backups, key)["started_at"][-1:]]
+        return max((at for at in times if not pd.isna(at)), default=None)
+
+    @staticmethod
+    def of(frame: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
+        """The rows of one graph."""
+        return frame[(frame["project_id"] == key[0]) & (frame["graph_id"] == key[1])]
 
     def _names(self) -> dict[tuple[str, str], str]:
         names = {}
@@ -49,9 +88,10 @@ class History:
         return names
 
     def frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        """Rows with the graph's name added."""
+        """Rows with the names of graph and project added."""
         for row in rows:
             row["graph_name"] = self.names[row["project_id"], row["graph_id"]]
+            row["project_name"] = self.project_names[row["project_id"]]
         return pd.DataFrame(rows)
 
 
@@ -64,6 +104,12 @@ def _per(frame: pd.DataFrame, *more: str) -> Iterator[tuple[dict[str, Any], pd.D
 def _with_period(frame: pd.DataFrame, name: str, offset: Callable[[pd.Series], pd.Series]):
     days = frame["started_at"].dt.tz_localize(None).dt.normalize()
     return frame.assign(**{name: offset(days)})
+
+
+def _is_partial(history: History, key: dict[str, Any], days: int) -> bool:
+    begin = key["week"] if "week" in key else key["month"]
+    end = (begin + pd.Timedelta(days=days)).tz_localize("UTC")
+    return bool(end > history.loaded_at.get(key["project_id"], history.now))
 
 
 def size_trend(history: History) -> pd.DataFrame:
@@ -112,40 +158,245 @@ def duration_trend(history: History) -> pd.DataFrame:
                 "p95_duration_s": np.percentile(known, 95) if len(known) else np.nan,
                 "max_duration_s": known.max(),
                 "mb_per_s": both["size"].sum() / seconds if seconds else np.nan,
+                "is_partial": _is_partial(history, key, 7),
             }
         )
     return history.frame(rows)
 
 
+def storage_trend(history: History) -> pd.DataFrame:
+    rows = []
+    for key, graph in _per(history.successes):
+        sizes = graph["size"].fillna(0)
+        began = graph["started_at"].dt.floor("D")
+        ended = graph["deleted_at"].dt.floor("D")
+        for day in sorted(set(began) | set(ended.dropna())):
+            here = (began <= day) & ~(ended <= day)
+            rows.append(
+                key
+                | {
+                    "day": day.tz_localize(None),
+                    "backups": here.sum(),
+                    "stored_mb": sizes[here].sum(),
+                    "added_mb": sizes[began == day].sum(),
+                    "removed_mb": sizes[ended == day].sum(),
+                }
+            )
+    return history.frame(rows)
+
+
+def _last_level(values: list[float]) -> tuple[int, float, float] | None:
+    """The place of the last point that begins a new level, and the medians before and after."""
+    for place in range(len(values) - 3, 0, -1):
+        before, after = values[max(place - 7, 0) : place], values[place : place + 7]
+        old, new = np.median(before), np.median(after)
+        spread = max(
+            1.4826 * np.median(np.abs(np.array(before) - old)),
+            1.4826 * np.median(np.abs(np.array(after) - new)),
+            0.01 * old,
+            1,
+        )
+        nearer = abs(values[place] - new) < abs(values[place] - old)
+        other = abs(values[place - 1] - new) >= abs(values[place - 1] - old)
+        step = abs(new - old)
+        if step >= 0.2 * old and step >= 5 * spread and nearer and other:
+            return place, old, new
+    return None
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    slope, level = np.polyfit(x, y, 1)
+    residuals = ((y - slope * x - level) ** 2).sum()
+    found = {
+        "mb_per_day": slope,
+        "r2": 1.0 if np.ptp(y) == 0 else 1 - residuals / ((y - y.mean()) ** 2).sum(),
+    }
+    error = np.sqrt(residuals / (len(x) - 2))
+    for days in (30, 90):
+        far = (days - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
+        at, bound = level + slope * days, 1.96 * error * np.sqrt(1 + 1 / len(x) + far)
+        found[f"projected_{days}d_mb"] = at
+        found[f"low_{days}d_mb"], found[f"high_{days}d_mb"] = at - bound, at + bound
+    return found
+
+
+FITTED = ["mb_per_day", "r2"] + [
+    f"{name}_{days}d_mb" for name in ("projected", "low", "high") for days in (30, 90)
+]
+
+
 def growth(history: History) -> pd.DataFrame:
     rows = []
     for key, graph in _per(size_trend(history).dropna(subset=["size_mb"])):
-        last = graph["day"].max()
-        window = graph[graph["day"] > last - pd.Timedelta(days=90)].sort_values("day")
-        fit = dict.fromkeys(("mb_per_day", "r2", "projected_30d_mb", "projected_90d_mb"), np.nan)
-        if len(window) >= 3:
-            x = (window["day"] - last).dt.days.to_numpy(float)
-            y = window["size_mb"].to_numpy(float)
-            slope, level = np.polyfit(x, y, 1)
-            flat = np.allclose(y, y[0])
-            residual = ((y - slope * x - level) ** 2).sum()
-            fit = {
-                "mb_per_day": slope,
-                "r2": 1.0 if flat else 1 - residual / ((y - y.mean()) ** 2).sum(),
-                "projected_30d_mb": level + 30 * slope,
-                "projected_90d_mb": level + 90 * slope,
-            }
+        recent = graph.sort_values("day").tail(97)
+        last = recent["day"].iloc[-1]
+        change = _last_level(recent["size_mb"].tolist())
+        kept = recent.iloc[change[0] :] if change else recent
+        window = kept[kept["day"] > last - pd.Timedelta(days=90)]
+        x = (window["day"] - last).dt.days.to_numpy(float)
+        y = window["size_mb"].to_numpy(float)
+        since = kept["backups"].sum()
         rows.append(
             key
             | {
                 "points": len(window),
                 "first_day": window["day"].iloc[0],
                 "last_day": last,
-                "last_size_mb": window["size_mb"].iloc[-1],
+                "last_size_mb": y[-1],
             }
-            | fit
+            | (_line(x, y) if len(x) >= 3 else dict.fromkeys(FITTED, np.nan))
+            | {
+                "level_since": kept["day"].iloc[0] if change else pd.NaT,
+                "level_before_mb": change[1] if change else np.nan,
+                "level_mb": change[2] if change else np.nan,
+                "level_change_pct": (
+                    (change[2] / change[1] - 1) * 100 if change and change[1] else np.nan
+                ),
+                "level_backups": since if change else np.nan,
+                "is_new_level": bool(since <= 30) if change else None,
+            }
         )
     return history.frame(rows)
+
+
+def gaps(history: History) -> list[dict[str, Any]]:
+    """Every time without a new success: ends are None while it is open."""
+    found = []
+    for key in history.names:
+        mine = history.of(history.backups, key)
+        good = mine[mine["status"] == "success"]
+        bounds = [(row.started_at, row.id) for row in good.itertuples()]
+        if len(mine) and (not bounds or mine["started_at"].iloc[0] < bounds[0][0]):
+            bounds.insert(0, (mine["started_at"].iloc[0], None))
+        for place, (began, before) in enumerate(bounds):
+            ended, after = bounds[place + 1] if place + 1 < len(bounds) else (None, None)
+            found.append(
+                {
+                    "project_id": key[0],
+                    "graph_id": key[1],
+                    "began_at": began,
+                    "ended_at": ended,
+                    "gap_hours": ((ended or history.known_until(key)) - began) / HOUR,
+                    "backup_before": before,
+                    "backup_after": after,
+                }
+            )
+    return found
+
+
+def adherence(history: History) -> pd.DataFrame:
+    rows = []
+    per_graph: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for gap in gaps(history):
+        per_graph.setdefault((gap["project_id"], gap["graph_id"]), []).append(gap)
+    for key in history.names:
+        until = history.known_until(key)
+        if until is None:
+            continue
+        mine = per_graph.get(key, [])
+        first = min([until, *(gap["began_at"] for gap in mine)])
+        for day in pd.date_range(first.floor("D"), until.floor("D"), freq="D"):
+            tomorrow = day + pd.Timedelta(days=1)
+            touching = [
+                (gap["began_at"], gap["ended_at"] or until)
+                for gap in mine
+                if gap["began_at"] < tomorrow and (gap["ended_at"] or tomorrow) >= day
+            ]
+            started = [
+                gap for gap in mine if gap["backup_before"] and day <= gap["began_at"] < tomorrow
+            ]
+            ages = [(min(end, tomorrow, until) - begin) / HOUR for begin, end in touching]
+            rows.append(
+                {
+                    "project_id": key[0],
+                    "graph_id": key[1],
+                    "day": day.tz_localize(None),
+                    "successes": len(started),
+                    "longest_gap_hours": max(
+                        ((end - begin) / HOUR for begin, end in touching), default=np.nan
+                    ),
+                    "oldest_age_hours": max(ages, default=np.nan),
+                }
+            )
+    return history.frame(rows)
+
+
+def overview(history: History) -> pd.DataFrame:
+    recovery, health, open_ones = (
+        report(history) for report in (recovery_point, load_health, running)
+    )
+    unusual, grown = anomalies(history), growth(history)
+    rows = []
+    month, week = (history.now - pd.Timedelta(days=days) for days in (30, 7))
+    gone = history.gone
+    for project in sorted(set(history.project_names)):
+        here, listed, going, odd, sizes, kept = (
+            frame[frame["project_id"] == project]
+            for frame in (recovery, health, open_ones, unusual, grown, history.backups)
+        )
+
+        def living(frame: pd.DataFrame) -> pd.DataFrame:
+            keys = list(zip(frame["project_id"], frame["graph_id"], strict=True))
+            return frame[np.array([key not in gone for key in keys], dtype=bool)]
+
+        late = living(here)
+        late = late[late["overdue"].eq(True)]
+        never = living(here)
+        never = never[never["successes"] == 0]
+        broken = listed[~listed["outcome"].isin(["complete", "incremental"])]
+        stuck = going[going["stuck"].eq(True)]
+        levels = living(sizes[sizes["is_new_level"].eq(True)])
+        drops = levels[levels["level_mb"] < levels["level_before_mb"]]
+        wanting = pd.concat([late, never, living(broken), living(stuck), drops])
+        loaded = history.loaded_at.get(project)
+        since = None if loaded is None else loaded.floor("D") - pd.Timedelta(days=29)
+        good = kept[kept["status"] == "success"]
+        there = kept[kept["deleted_at"].isna()]
+        recent = kept[kept["started_at"] > month]
+        ok, bad = ((recent["status"] == status).sum() for status in ("success", "failed"))
+        added = 0 if since is None else good[good["started_at"] >= since]["size"].sum()
+        removed = 0 if since is None else good[good["deleted_at"] >= since]["size"].sum()
+        usual = here["usual_gap_hours"].median()
+        limit = 48 if np.isnan(usual) else min(max(2 * usual, 6), 48)
+        age = np.nan if loaded is None else (history.now - loaded) / HOUR
+        about = history.projects[history.projects["id"] == project]
+        refused = history.rejected[history.rejected["project_id"] == project]
+        rows.append(
+            {
+                "project_id": project,
+                "project_name": history.project_names[project],
+                "region": about["region"].iloc[0] if len(about) else None,
+                "graphs": len(here),
+                "graphs_at_source": len(living(here)),
+                "attention": len(set(wanting["graph_id"])),
+                "overdue": len(late),
+                "never_succeeded": len(never),
+                "running": len(going),
+                "stuck": len(stuck),
+                "failed_listings": len(broken),
+                "anomalies_7d": (odd["started_at"] > week).sum(),
+                "new_levels": len(levels),
+                "rejected_30d": (refused["first_seen_at"] > month).sum(),
+                "backups_kept": len(kept),
+                "backups_at_source": len(there),
+                "stored_mb": there["size"].sum(),
+                "deleted_mb": kept["size"].sum() - there["size"].sum(),
+                "added_30d_mb": added,
+                "removed_30d_mb": removed,
+                "growth_mb_per_day": (added - removed) / 30,
+                "projected_30d_mb": max(there["size"].sum() + added - removed, 0),
+                "projected_90d_mb": max(there["size"].sum() + 3 * (added - removed), 0),
+                "succeeded_30d": ok,
+                "failed_30d": bad,
+                "success_rate_30d": ok / (ok + bad) if ok + bad else np.nan,
+                "first_listed_at": about["first_listed_at"].iloc[0] if len(about) else pd.NaT,
+                "loaded_at": pd.NaT if loaded is None else loaded,
+                "load_age_hours": age,
+                "stale_after_hours": limit,
+                "stale": None if np.isnan(age) else bool(age > limit),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def reliability(history: History) -> pd.DataFrame:
@@ -169,6 +420,7 @@ def reliability(history: History) -> pd.DataFrame:
                 "failed": failed,
                 "success_rate": succeeded / ended if ended else np.nan,
                 "longest_failure_streak": longest,
+                "is_partial": _is_partial(history, key, key["month"].days_in_month),
             }
         )
     return history.frame(rows)
@@ -192,6 +444,8 @@ def recovery_point(history: History) -> pd.DataFrame:
         )
         usual = np.median(gaps[-29:]) if gaps else np.nan
         age = (history.now - starts[-1]) / HOUR if starts else np.nan
+        until = history.known_until(key)
+        known = (until - starts[-1]) / HOUR if starts and until is not None else np.nan
         rows.append(
             {
                 "project_id": key[0],
@@ -200,9 +454,11 @@ def recovery_point(history: History) -> pd.DataFrame:
                 "rpo_age_hours": age,
                 "usual_gap_hours": usual,
                 "longest_gap_hours": max(recent, default=np.nan),
-                "overdue": None if np.isnan(usual) else bool(age > 2 * usual),
+                "overdue": None if np.isnan(usual) else bool(known > 2 * usual),
                 "successes": len(starts),
                 "graph_deleted_at": gone.get(key, pd.NaT),
+                "known_until": pd.NaT if until is None else until,
+                "age_when_known_hours": known,
             }
         )
     return history.frame(rows)
@@ -306,13 +562,16 @@ def load_health(history: History) -> pd.DataFrame:
 
 
 REPORTS: dict[str, Callable[[History], pd.DataFrame]] = {
+    "adherence": adherence,
     "anomalies": anomalies,
     "duration_trend": duration_trend,
     "growth": growth,
     "inventory": inventory,
     "load_health": load_health,
+    "overview": overview,
     "recovery_point": recovery_point,
     "reliability": reliability,
     "running": running,
     "size_trend": size_trend,
+    "storage_trend": storage_trend,
 }

@@ -17,6 +17,8 @@ from ges_history.reports.views import rebuild
 
 PROJECT = "5f2c8d0e9b1a4c7d"
 OTHER_PROJECT = "a0b1c2d3e4f5"
+EMPTY_PROJECT = "e0e0e0e0e0e0"
+BARE_PROJECT = "b0b0b0b0b0b0"
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
@@ -37,6 +39,8 @@ TABLES = {
     "listings": """project_id VARCHAR, graph_id VARCHAR, listed_at TIMESTAMPTZ, outcome VARCHAR,
     error_code VARCHAR, error_msg VARCHAR, backup_count BIGINT, requests BIGINT, restarts BIGINT,
     last_complete_at TIMESTAMPTZ""",
+    "projects": """id VARCHAR, name VARCHAR, region VARCHAR, first_listed_at TIMESTAMPTZ,
+    last_listed_at TIMESTAMPTZ""",
     "rejected_backups": """project_id VARCHAR, graph_id VARCHAR, backup_id VARCHAR, reason VARCHAR,
     record VARCHAR, first_seen_at TIMESTAMPTZ, record_hash VARCHAR""",
     "_dlt_loads": """load_id VARCHAR, schema_name VARCHAR, status BIGINT, inserted_at TIMESTAMPTZ,
@@ -189,6 +193,17 @@ def _write_edge_cases(connection: duckdb.DuckDBPyConnection, catalog: str, now: 
             " VALUES (?, ?, ?, ?)",
             list(row),
         )
+    for project in (  # OTHER_PROJECT was loaded by the first release, which had no table of them
+        (PROJECT, "main project", "region-1", now - timedelta(days=400), now),
+        (EMPTY_PROJECT, "an empty one", "region-2", now - timedelta(days=9), now),
+        (BARE_PROJECT, None, "region-2", now - timedelta(days=1), now - timedelta(days=5)),
+    ):
+        connection.execute(f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, ?, ?, ?)", project)
+    connection.execute(
+        f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"
+        " VALUES (?, 'without-backups', ?, 'complete')",
+        [BARE_PROJECT, now - timedelta(days=5)],
+    )
     for graph, outcome, code, complete in (
         ("never-listed", "forbidden", "GES.0016", None),
         ("gone", "missing", "GES.0047", now - timedelta(days=2)),
@@ -247,6 +262,27 @@ def edge_backups(now_ms: int) -> list[dict[str, Any]]:
             for n in range(45)
         ],
         "day-borders": [_ok(at - 2 * HOUR_MS - n * DAY_MS + n % 2 - 1, n, n) for n in range(30)],
+        "level-drop": [
+            _ok(at - n * DAY_MS, 210 if n < 10 else 1000 + n % 5, 60) for n in range(45)
+        ],
+        "level-old": [_ok(at - n * DAY_MS, 2000 if n < 40 else 1000, 60) for n in range(60)],
+        "level-twice": [
+            _ok(at - n * DAY_MS, 300 if n < 3 else 900 if n < 20 else 500, 60) for n in range(80)
+        ],
+        "level-too-short": [_ok(at - n * DAY_MS, 100 if n < 2 else 1000, 60) for n in range(30)],
+        "level-weekly": [
+            _ok(at - n * 7 * DAY_MS, (90 if n < 20 else 800) + n % 3, 60) for n in range(60)
+        ],
+        "level-spiky": [
+            _ok(at - n * DAY_MS, 5000 if n in (4, 5) else 1000 if n < 12 else 400, 9)
+            for n in range(40)
+        ],
+        "level-first": [_ok(at - n * DAY_MS, 1 if n == 8 else 900 + n, 9) for n in range(9)],
+        "growing-fast": [_ok(at - n * DAY_MS, 40 * (100 - n), 60) for n in range(100)],
+        "short-lived": [
+            _ok(at - n * DAY_MS, 50, 5) | {"deleted_at": _instant(at - n * DAY_MS + HOUR_MS)}
+            for n in range(6)
+        ],
         "two-projects": [_ok(at - n * DAY_MS, 10, 5) for n in range(12)],
     }
     records = [

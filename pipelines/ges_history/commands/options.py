@@ -75,3 +75,10 @@ policy = click.option(
     help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
     " a default policy.",
 )
+
+project_names = click.option(
+    "--project-name",
+    multiple=True,
+    metavar="NAME",
+    help="Only this project, by its name or id; repeatable.",
+)

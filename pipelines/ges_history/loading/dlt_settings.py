@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
@@ -38,6 +39,9 @@ def dlt_settings() -> Iterator[None]:
     global _running  # noqa: PLW0603 - dlt's configuration is one for the process
     context = Container()[PluggableRunContext]
     with _lock:
+        pa.scalar(
+            0
+        )  # pyarrow imports pandas now, if ever: dlt in another thread would see half of it
         _running += 1
         if _running == 1:
             ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=False)

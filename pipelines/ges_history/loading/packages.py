@@ -72,8 +72,12 @@ class Packages:
         return bool(self.pipeline.has_pending_data)
 
     def fit(self, version: str) -> bool:
-        """Whether what is pending was made for what the warehouse holds now."""
-        return self._read().get("version") == version
+        """Whether what is pending was made for what the warehouse holds, or is what it holds in part."""
+        pending = (
+            *self.pipeline.list_extracted_load_packages(),
+            *self.pipeline.list_normalized_load_packages(),
+        )
+        return version in (self._read().get("version"), *pending)
 
     def note(self, version: str, *, relist: bool) -> None:
         """Remember what the next package is made for.
@@ -192,6 +196,11 @@ def _set_aside(path: Path, aside: Path) -> Path:
 
 def _sweep(working: Path) -> None:
     """Remove what killed and failed runs left unfinished, and all but the last loaded packages."""
+    for storage, packages in (("normalize", "extracted"), ("load", "normalized")):
+        if not (
+            working / storage / packages
+        ).is_dir():  # killed while dlt made it: it holds nothing
+            shutil.rmtree(working / storage, ignore_errors=True)
     kept = {"extracted", ".version"}
     unfinished = [path for path in _inside(working / "normalize") if path.name not in kept]
     unfinished += _inside(working / "load" / "new")

@@ -333,7 +333,7 @@ class DuckDbFile:
 
         def take() -> str | None:
             try:
-                held.append(duckdb.connect(str(self._file), read_only=read_only))
+                held.append(self._connect(read_only=read_only))
             except duckdb.Error as error:
                 reason = obstacle(self.path, error)
                 if not isinstance(reason, DatabaseBusy):
@@ -345,6 +345,17 @@ class DuckDbFile:
         with held[0] as connection:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection
+
+    def _connect(self, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
+        """The file; to read it as this process has it open already, if it has."""
+        import duckdb  # noqa: PLC0415
+
+        try:
+            return duckdb.connect(str(self._file), read_only=read_only)
+        except duckdb.ConnectionException:
+            if not read_only:
+                raise
+            return duckdb.connect(str(self._file))
 
     @contextmanager
     def _connected(self, wait: float, say: Say) -> Iterator["duckdb.DuckDBPyConnection"]:

@@ -3,7 +3,7 @@
 -- The name is that of the project's list of graphs, else that of the newest backup by start
 -- (then id), else the id. graph_deleted_at is set where the graph has left the project's list.
 -- loaded_at is when the project was last listed, whatever came of it. known_until is when the
--- graph was last listed without an error (by the project's listing where it has none of its own),
+-- graph was last listed without an error (its project, where it has no listing of its own),
 -- or the start of its newest backup where that is later and not ahead of the clock.
 -- Columns:
 --   region: Region of the project, or the host of its endpoint.
@@ -52,6 +52,7 @@ known AS (
                 ELSE last_complete_at
             END AS read_at
         FROM ges.listings
+        WHERE graph_id <> '*'
         UNION ALL
         SELECT project_id, graph_id, MIN(started_at) AS first_backup_at,
             MAX(started_at) AS last_backup_at, NULL AS listed_at, NULL AS read_at
@@ -77,7 +78,7 @@ located AS (
             WHEN k.last_backup_at > CURRENT_TIMESTAMP THEN CURRENT_TIMESTAMP
             ELSE k.last_backup_at
         END AS seen_at,
-        CASE WHEN k.listed_at IS NULL THEN p.last_listed_at ELSE k.read_at END AS read_at
+        CASE WHEN k.listed_at IS NULL THEN t.loaded_at ELSE k.read_at END AS read_at
     FROM known AS k
     LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
     LEFT JOIN newest AS n

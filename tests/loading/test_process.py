@@ -1,0 +1,95 @@
+"""A process that loads often, and in several threads, is left as it was and stays as good as new."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+
+from ges_backups.errors import CredentialsError
+from ges_emulator import Emulator, Fleet
+from harness import TOKEN, Warehouse, assert_exact, fill, fleet_of, the_graph
+
+
+def state_of_the_process() -> dict[str, Any]:
+    """What a library must not leave changed."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    providers = Container()[PluggableRunContext].providers.providers
+    return {
+        "umask": mask,
+        "providers": [provider.name for provider in providers],
+        "folder": Path.cwd(),
+        "threads": {thread.name for thread in threading.enumerate() if "ges" in thread.name},
+        "environment": dict(os.environ),
+    }
+
+
+def test_loads_in_threads_leave_the_process_as_it_was(tmp_path: Path) -> None:
+    before = state_of_the_process()
+    fleets = [fleet_of(graphs=2, backups=3 + number) for number in range(4)]
+
+    def load(number: int) -> None:
+        with Emulator(fleets[number]) as emulator:
+            warehouse = Warehouse(tmp_path / f"{number}.duckdb")
+            for _ in range(3):
+                warehouse.load(emulator)
+                fill(the_graph(fleets[number]), 1, first=50 + len(fleets[number].graphs[0].backups))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load, range(4)))
+    assert state_of_the_process() == before
+    for number, fleet in enumerate(fleets):
+        rows = Warehouse(tmp_path / f"{number}.duckdb").backups
+        assert len(rows) == sum(len(graph.backups) for graph in fleet.graphs) - 1
+
+
+def test_a_load_that_failed_while_listing_leaves_the_next_as_good_as_new(
+    warehouse: Warehouse, fleet: Fleet
+) -> None:
+    with Emulator(fleet) as emulator:
+        for _ in range(3):
+            emulator.revoke_tokens()
+            with pytest.raises(CredentialsError):
+                warehouse.load(emulator)
+            emulator.tokens.add(TOKEN, fleet.project_id)
+            warehouse.load(emulator)
+            fill(the_graph(fleet), 1, first=60 + len(the_graph(fleet).backups))
+        warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
+    assert not [one for one in threading.enumerate() if one.name.startswith("ges-graphs")]
+
+
+def test_the_memory_limit_of_an_open_connection_is_its_own_again(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    with duckdb.connect(str(warehouse.path)) as connection:
+        connection.execute("SET memory_limit = '777 MiB'")
+        warehouse.load(emulator)
+        limit = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    assert limit == ("777.0 MiB",)
+    assert_exact(warehouse, fleet)
+
+
+def test_two_projects_side_by_side_in_one_file_from_two_threads(warehouse: Warehouse) -> None:
+    fleets = [fleet_of(graphs=3, backups=4), Fleet("ffffffffffffffffffffffffffffffff")]
+    fill(fleets[1].add_graph("other"), 5)
+    with Emulator(fleets[0]) as one, Emulator(fleets[1]) as two:
+
+        def load(emulator: Emulator) -> None:
+            for number in range(4):
+                warehouse.load(emulator)
+                fill(emulator.fleet.graphs[0], 1, first=100 + number)
+            warehouse.load(emulator)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(load, (one, two)))
+    assert len(warehouse.backups) == 3 * 4 + 4 + 5 + 4
+    assert warehouse.deleted == set()

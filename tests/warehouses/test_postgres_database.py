@@ -1,0 +1,220 @@
+"""What a load leaves in PostgreSQL: keys, comments, nothing that grows; and what it takes over."""
+
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ges_emulator import Emulator, Fleet
+from ges_history.errors import DatabaseError, NoHistory
+from ges_history.reports.views import view_names
+from ges_history.warehouses import warehouse_for
+from ges_history.warehouses.postgres_connection import LASTING, NO_RIGHT, PASSING, PostgresServer
+from harness import Asked, assert_exact, fill, the_graph
+from postgres_history import PostgresHistory, environment_of
+
+SIZES = """
+SELECT c.relname, pg_total_relation_size(c.oid), c.reltuples FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('ges', 'reports', 'ges_staging') AND c.relkind = 'r' ORDER BY 1
+"""
+
+
+def _warehouse(history: PostgresHistory) -> Any:
+    with environment_of(history.database):
+        return warehouse_for(history.path, "postgres")
+
+
+def test_no_second_copy_of_a_row_can_come(history: PostgresHistory, emulator: Emulator) -> None:
+    history.load(emulator)
+    for table in ("backups", "graphs", "listings", "projects"):
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            history.database.execute(f"INSERT INTO ges.{table} SELECT * FROM ges.{table} LIMIT 1")
+
+
+def test_a_steady_load_leaves_nothing_that_grows(
+    history: PostgresHistory, emulator: Emulator
+) -> None:
+    for _ in range(2):
+        history.load(emulator)
+    before, rows = history.database.execute(SIZES), history.rows("backups")
+    for _ in range(5):
+        assert history.load(emulator).outcome == "unchanged"
+    assert history.database.execute(SIZES) == before
+    assert history.rows("backups") == rows
+    assert len(history.rows("_dlt_loads")) == 1
+
+
+def test_states_are_pruned(history: PostgresHistory, fleet: Fleet, emulator: Emulator) -> None:
+    for number in range(4):
+        fill(the_graph(fleet), 1, 10 + number)
+        history.load(emulator)
+    assert len(history.rows("_dlt_pipeline_state")) <= 3
+    assert_exact(history, fleet)
+
+
+def test_what_did_not_change_is_not_rewritten(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    history.load(emulator)
+    place = "SELECT id, ctid, xmin FROM ges.backups WHERE id LIKE 'g2%' ORDER BY id"
+    before = history.database.execute(place)
+    fill(the_graph(fleet), 1, 10)
+    history.load(emulator, full=True)
+    assert history.database.execute(place) == before
+
+
+def test_tables_and_columns_are_described(history: PostgresHistory, emulator: Emulator) -> None:
+    history.load(emulator)
+    missing = history.database.execute(
+        "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE c.relnamespace IN ('ges'::regnamespace, 'reports'::regnamespace)"
+        " AND c.relkind IN ('r', 'v') AND c.relname !~ '^(_dlt|about)' AND a.attnum > 0"
+        " AND a.attname !~ '^_dlt' AND col_description(c.oid, a.attnum) IS NULL"
+    )
+    assert missing == []
+
+
+def test_a_new_column_comes_though_views_stand_on_the_table(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    history.load(emulator)
+    history.database.execute("CREATE VIEW public.mine AS SELECT * FROM ges.backups")
+    the_graph(fleet).add_backup(1_700_000_000_000, id="new", a_new_field=1.5)
+    history.load(emulator)
+    assert history.backups["new"]["a_new_field"] == 1.5
+
+
+def test_views_are_made_anew_where_they_differ(
+    history: PostgresHistory, emulator: Emulator
+) -> None:
+    history.load(emulator)
+    warehouse = _warehouse(history)
+    assert not warehouse.publish_reports()
+    execute = history.database.execute
+    execute("CREATE ROLE reader_of_reports")
+    try:
+        execute("DROP VIEW reports.growth CASCADE; DROP VIEW reports.about")
+        execute("CREATE VIEW reports.growth AS SELECT 1 AS another")
+        execute("GRANT SELECT ON reports.growth TO reader_of_reports")
+        assert len(warehouse.read("FROM reports.growth")) == 2  # as this version has it
+        assert warehouse.publish_reports()
+        assert not warehouse.publish_reports()
+        ((may,),) = execute(
+            "SELECT has_table_privilege('reader_of_reports', 'reports.growth', 'SELECT')"
+        )
+        assert may
+    finally:
+        execute("DROP OWNED BY reader_of_reports; DROP ROLE reader_of_reports")
+    there = execute("SELECT viewname FROM pg_views WHERE schemaname = 'reports'")
+    assert {name for (name,) in there} == {*view_names(), "about"}
+
+
+def test_a_view_of_somebody_is_not_dropped(history: PostgresHistory, emulator: Emulator) -> None:
+    history.load(emulator)
+    execute = history.database.execute
+    execute("DROP VIEW reports.growth CASCADE; DROP VIEW reports.about")
+    execute("CREATE VIEW reports.growth AS SELECT 1 AS another")
+    execute("CREATE VIEW public.mine AS SELECT * FROM reports.growth")
+    with pytest.raises(DatabaseError, match="mine"):
+        _warehouse(history).publish_reports()
+    assert execute("SELECT * FROM public.mine") == [(1,)]
+
+
+def test_a_newer_layout_is_left_alone(history: PostgresHistory, emulator: Emulator) -> None:
+    history.load(emulator)
+    history.database.execute(
+        "CREATE OR REPLACE VIEW reports.about AS"
+        " SELECT 99 AS layout_version, 'x'::text AS views_fingerprint"
+    )
+    asked = Asked(emulator)
+    with pytest.raises(DatabaseError, match="newer version"):
+        history.load(emulator)
+    assert asked.total == 0
+    with pytest.raises(DatabaseError, match="newer version"):
+        _warehouse(history).read("SELECT 1")
+
+
+def test_no_history_is_told_so(history: PostgresHistory) -> None:
+    with pytest.raises(NoHistory):
+        _warehouse(history).read("FROM reports.growth")
+
+
+def test_a_table_that_was_dropped_comes_back(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    history.load(emulator)
+    history.database.execute("DROP TABLE ges.listings CASCADE")
+    fill(the_graph(fleet), 1, 10)
+    history.load(emulator)
+    assert_exact(history, fleet)
+    assert len(history.rows("listings")) == 2
+
+
+def test_the_first_release_is_taken_over(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    """Without keys, with rows twice, with a staging dataset and the evidence of marks."""
+    history.load(emulator)
+    the_graph(fleet).delete_backup("g1-b0")
+    history.load(emulator)
+    execute = history.database.execute
+    execute("DROP SCHEMA reports CASCADE; DROP TABLE ges.projects, ges.rejected_backups")
+    execute("DROP INDEX ges.backups_key, ges.graphs_key, ges.listings_key")
+    execute("ALTER TABLE ges.listings DROP COLUMN cursor")
+    execute("INSERT INTO ges.graphs SELECT * FROM ges.graphs")
+    execute("INSERT INTO ges.listings SELECT * FROM ges.listings WHERE graph_id = 'g1'")
+    execute("INSERT INTO ges.backups SELECT * FROM ges.backups WHERE id = 'g1-b1'")
+    execute("UPDATE ges.graphs SET name = 'older', _dlt_load_id = '1' WHERE ctid = '(0,1)'")
+    execute("CREATE TABLE ges.listed_backups (id varchar)")
+    execute("CREATE SCHEMA ges_staging")
+    execute("CREATE TABLE ges_staging.graphs (id varchar)")
+    warehouse = _warehouse(history)
+    assert len(warehouse.read("FROM reports.graph_names")) >= 2  # before the next load as well
+    history.load(emulator)
+    assert history.repeated() == {}
+    assert_exact(history, fleet)
+    assert history.deleted == {"g1-b0"}
+    assert [row["name"] for row in history.rows("graphs_duplicates")] == ["older"]
+    assert execute("SELECT to_regclass('ges.listed_backups')") == [(None,)]
+    assert execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'ges_staging'") == [(0,)]
+    assert len(history.rows("listings")) == 2
+
+
+def test_forget_removes_one_project(history: PostgresHistory, emulator: Emulator) -> None:
+    history.load(emulator)
+    with Emulator(Fleet(project_id="another")) as other:
+        fill(other.fleet.add_graph("kept"), 2)
+        history.load(other)
+        gone = _warehouse(history).forget(emulator.fleet.project_id)
+        assert (gone["backups"], gone["graphs"], gone["listings"], gone["projects"]) == (6, 2, 2, 1)
+        assert set(history.backups) == {"kept-b0", "kept-b1"}
+        assert history.load(other).outcome == "unchanged"
+    assert history.load(emulator).backups["new"] == 6
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_lasting"),
+    [
+        ("SELECT 1 / 0", True),
+        ("SELECT 'a'::int", True),
+        ("SELECT * FROM no_such_table", True),
+        ("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'locked' USING ERRCODE = '55P03'; END $$", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'no right' USING ERRCODE = '42501'; END $$", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'odd' USING ERRCODE = 'XX000'; END $$", False),
+    ],
+)
+def test_what_is_lasting_is_named(
+    history: PostgresHistory, statement: str, is_lasting: bool
+) -> None:
+    with pytest.raises(psycopg2.Error) as raised:
+        history.database.execute(statement)
+    assert _warehouse(history).explain(raised.value).is_lasting is is_lasting
+
+
+def test_classes_are_named_once() -> None:
+    assert not set(LASTING) & set(PASSING)
+    assert NO_RIGHT.startswith(LASTING)
+    assert PostgresServer

@@ -1,0 +1,116 @@
+"""A database that cannot be reached or written: a sentence in time, and no secret anywhere."""
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cli_harness import Command
+from ges_emulator import Emulator
+from harness import fleet_of
+from postgres_history import PostgresHistory
+from postgres_server import PASSWORD, PostgresDatabase
+
+VARIABLE = "DESTINATION__POSTGRES__CREDENTIALS"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    with Emulator(fleet_of(2, 3)) as emulator:
+        yield Command(emulator, tmp_path)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def _urls(postgres: PostgresDatabase, closed_port: int, silent_port: int) -> dict[str, str]:
+    other = replace(postgres, password=f"{PASSWORD}-wrong")
+    return {
+        "wrong password": other.url,
+        "no such role": replace(postgres, user="nobody_here").url,
+        "missing database": replace(postgres, name="no_such_database").url,
+        "server down": postgres.through(closed_port).url,
+        "server silent": postgres.through(silent_port).url,
+        "TLS refused": f"{postgres.url}?sslmode=require",
+        "no such option": f"{postgres.url}?sslmode=perhaps",
+        "port is no number": postgres.url.replace(f":{postgres.server.port}/", ":port/"),
+        "no connection string": f"postgresql:/{PASSWORD}",
+        "no host": f"postgresql://{PASSWORD}",
+        "another scheme": postgres.url.replace("postgresql://", "mysql://"),
+        "a name that is not known": postgres.url.replace("127.0.0.1", "no-such-host.invalid"),
+        "per cent signs": postgres.url.replace(PASSWORD, f"{PASSWORD}%zz"),
+    }
+
+
+CASES = [
+    "wrong password",
+    "no such role",
+    "missing database",
+    "server down",
+    "server silent",
+    "TLS refused",
+    "no such option",
+    "port is no number",
+    "no connection string",
+    "no host",
+    "another scheme",
+    "a name that is not known",
+    "per cent signs",
+]
+
+
+def _written(folder: Path) -> str:
+    return "".join(
+        path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_a_sentence_in_time_and_no_secret(
+    postgres: PostgresDatabase,
+    command: Command,
+    closed_port: int,
+    silent_port: int,
+    case: str,
+    debug: bool,
+) -> None:
+    url = _urls(postgres, closed_port, silent_port)[case]
+    options = ["--debug"] if debug else []
+    started = time.monotonic()
+    words = [*options, "load", "--destination", "postgres", "--wait", "2"]
+    done = command.run(*words, **{VARIABLE: url})
+    assert time.monotonic() - started < 30
+    assert done.code == 1
+    assert done.out == ""
+    if not debug:
+        assert len(done.err.strip().splitlines()) <= 2
+        assert "Traceback" not in done.err
+    assert PASSWORD not in done.text + _written(command.folder)
+
+
+def test_no_secret_is_kept_by_loads(history: PostgresHistory, command: Command) -> None:
+    for _ in range(2):
+        done = command.run("load", "--destination", "postgres", **history.database.environment)
+        assert done.code == 0, done.text
+        assert PASSWORD not in done.text
+    assert PASSWORD not in _written(command.folder)
+    texts = [
+        str(history.database.rows(table))
+        for table in ("_dlt_pipeline_state", "_dlt_version", "_dlt_loads", "projects", "listings")
+    ]
+    assert PASSWORD not in "".join(texts)

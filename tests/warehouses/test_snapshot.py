@@ -1,0 +1,130 @@
+"""A snapshot is a history to read; who holds it keeps no load waiting."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from cli_harness import Command
+from ges_emulator import Emulator, Fleet
+from ges_history import connect, read_report
+from ges_history.errors import DatabaseError
+from ges_history.warehouses.duckdb_file import DuckDbFile
+from ges_history.warehouses.snapshot import publish
+from harness import Warehouse, fill, the_graph
+
+HOLD = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True)
+print("held", flush=True)
+for _ in sys.stdin:
+    print(connection.execute("SELECT count(*) FROM ges.backups").fetchone()[0], flush=True)
+"""
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return tmp_path / "snapshot.duckdb"
+
+
+def rows_of(file: Path, table: str) -> list[str]:
+    with connect(file) as history:
+        return sorted(map(repr, history.execute(f"SELECT * FROM ges.{table}").fetchall()))
+
+
+def test_a_snapshot_holds_all_tables_and_reports(
+    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+) -> None:
+    the_graph(emulator.fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
+    warehouse.load(emulator)
+    assert publish(DuckDbFile(warehouse.path), snapshot)
+    for table in ("backups", "graphs", "listings", "projects", "rejected_backups"):
+        assert rows_of(snapshot, table) == rows_of(warehouse.path, table)
+    ours = read_report("inventory", warehouse.path)
+    assert read_report("inventory", snapshot).equals(ours)
+    with duckdb.connect(str(snapshot), read_only=True) as plain:
+        assert plain.execute("SELECT sum(backups) FROM reports.inventory").fetchall() == [(6,)]
+
+
+def test_it_is_written_only_when_something_has_changed(
+    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+) -> None:
+    warehouse.load(emulator)
+    file = DuckDbFile(warehouse.path)
+    assert publish(file, snapshot)
+    inode = snapshot.stat().st_ino
+    assert not publish(file, snapshot)
+    warehouse.load(emulator)
+    assert not publish(file, snapshot)
+    assert snapshot.stat().st_ino == inode
+    fill(the_graph(emulator.fleet), 1, first=50)
+    warehouse.load(emulator)
+    assert publish(file, snapshot)
+    assert snapshot.stat().st_ino != inode
+
+
+def test_after_an_hour_without_news_it_is_written_so_that_it_does_not_look_stale(
+    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+) -> None:
+    warehouse.load(emulator)
+    with duckdb.connect(str(warehouse.path)) as connection:
+        then = datetime.now(UTC) - timedelta(hours=2)
+        connection.execute("UPDATE ges.projects SET last_listed_at = ?", [then])
+    publish(DuckDbFile(warehouse.path), snapshot)
+    warehouse.load(emulator)
+    assert publish(DuckDbFile(warehouse.path), snapshot)
+
+
+def test_a_reader_keeps_its_snapshot_through_three_loads_that_wait_for_nobody(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, snapshot: Path, tmp_path: Path
+) -> None:
+    command = Command(emulator, tmp_path)
+    words = ["--database", str(warehouse.path), "--publish", str(snapshot), "--wait", "0"]
+    assert command.load(*words).code == 0
+    pipe = subprocess.PIPE
+    reader = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(snapshot)], stdin=pipe, stdout=pipe, text=True
+    )
+    with reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "held\n"
+        for number in range(3):
+            fill(the_graph(fleet), 1, first=50 + number)
+            done = command.load(*words)
+            assert done.code == 0, done.err
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline() == "6\n"
+        reader.stdin.close()
+    assert len(rows_of(snapshot, "backups")) == 9
+
+
+def test_no_other_file_is_written_over(
+    warehouse: Warehouse, emulator: Emulator, tmp_path: Path
+) -> None:
+    warehouse.load(emulator)
+    file = DuckDbFile(warehouse.path)
+    with pytest.raises(DatabaseError, match="is the database itself"):
+        publish(file, warehouse.path)
+    other = tmp_path / "other.duckdb"
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 1 AS x")
+    with pytest.raises(DatabaseError, match="is no snapshot"):
+        publish(file, other)
+    with pytest.raises(DatabaseError, match="does not exist"):
+        publish(file, tmp_path / "nowhere" / "x.duckdb")
+    with duckdb.connect(str(other)) as connection:
+        assert connection.execute("SELECT x FROM mine").fetchall() == [(1,)]
+
+
+def test_a_load_into_a_snapshot_is_refused(
+    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+) -> None:
+    warehouse.load(emulator)
+    publish(DuckDbFile(warehouse.path), snapshot)
+    with pytest.raises(DatabaseError, match=r"something else than a backup history|snapshot"):
+        Warehouse(snapshot).load(emulator)
