@@ -36,6 +36,12 @@ destination = click.option(
     help="Where the history is, by dlt's name: duckdb, postgres, filesystem (a lake).",
 )
 
+spark = click.option(
+    "--spark",
+    metavar="sc://HOST:PORT",
+    help="Let this Spark Connect server work it out, from the files of a lake.",
+)
+
 wait = click.option(
     "--wait",
     type=click.FloatRange(min=0),
