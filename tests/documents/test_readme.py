@@ -64,6 +64,7 @@ def test_each_option_of_load_is_in_the_readme(option: str) -> None:
     assert option in README
 
 
+@pytest.mark.timeout(900)
 def test_each_command_that_is_shown_works_as_printed(place: tuple[Path, dict[str, str]]) -> None:
     folder, variables = place
     assert len(COMMANDS) > 20

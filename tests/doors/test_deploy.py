@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import ges_history
 from environments import ROOT, Environment, Packages, attempt, make_environment, run
 from ges_history.cli import cli
 
@@ -99,3 +100,4 @@ def test_cronjob_fits_the_container_and_the_command() -> None:
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == user
     assert {"name": "data", "mountPath": "/data"} in container["volumeMounts"]
     assert job["concurrencyPolicy"] == "Forbid"
+    assert container["image"] == f"ges-backup-history:{ges_history.__version__}"
