@@ -16,7 +16,7 @@ import pytest
 
 from ges_emulator import Emulator
 from ges_history.loading.outcome import LoadOutcome
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from ges_history.warehouses import warehouse_for
 from harness import Row, Warehouse, settings_for
 from postgres_proxy import PostgresProxy, When
