@@ -6,7 +6,7 @@ WORKERS ?= 2
 EXTRAS := aksk,page,notebook,excel,postgres,lake,spark
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check integrations coverage soak bench notebook pictures pins clean
+.PHONY: help demo test check integrations coverage soak bench notebook pictures tables pins clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ notebook: $(VENV)/.dev ## Open the notebook on the demo's data.
 
 pictures: $(VENV)/.dev ## Make the pictures of the README anew (needs Chromium).
 	$(BIN)/python docs/make_pictures.py
+
+tables: $(VENV)/.dev ## Write the reference of tables and reports anew.
+	$(BIN)/python docs/make_tables.py
 
 pins: $(VENV)/.dev ## Resolve the pinned versions anew.
 	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --all-extras \

@@ -59,12 +59,12 @@ class Tokens:
         else:
             self._ends.pop(token, None)
 
-    def refuse(self, token: str, project_id: str) -> Answer | None:
-        """The error for a token that is not good for ``project_id``, None for a good one."""
+    def refuse(self, token: str, project_id: str | None) -> Answer | None:
+        """The error for a token that is not good for ``project_id`` (None: for any), None for a good one."""
         scope, expires_at = self._ends.get(token, (None, datetime.min.replace(tzinfo=UTC)))
         if expires_at is not None and expires_at <= datetime.now(UTC):
             return unauthorized("decrypt token fail")
-        if scope is not None and scope != project_id:
+        if project_id is not None and scope not in (None, project_id):
             return other_project()
         return None
 

@@ -63,6 +63,23 @@ def iam_error(status: int, title: str, message: str) -> Answer:
     return Answer(status, {"error": {"code": status, "message": message, "title": title}})
 
 
+def projects(rows: list[dict[str, Any]], endpoint: str) -> Answer:
+    """IAM's list of the projects that a credential can see."""
+    named = [
+        {
+            "is_domain": False,
+            "description": "",
+            "domain_id": "d78cbac186b744899480f25bd022f468",
+            "parent_id": "d78cbac186b744899480f25bd022f468",
+            "links": {"self": f"{endpoint}/v3/projects/{row['id']}"},
+            **row,
+        }
+        for row in rows
+    ]
+    links = {"self": f"{endpoint}/v3/auth/projects", "previous": None, "next": None}
+    return Answer(200, {"projects": named, "links": links})
+
+
 def no_graph() -> Answer:
     """The page's own example of a failed request."""
     return error(404, "GES.0047", "Cluster does not exist or has been deleted.")

@@ -12,7 +12,7 @@ class Request:
     path: str
     query: dict[str, int | str]
     endpoint: str | None
-    """``backups``, ``all_backups``, ``graphs``, ``tokens``; None for any other path."""
+    """``backups``, ``all_backups``, ``graphs``, ``tokens``, ``projects``; None for any other path."""
     project_id: str | None
     graph_id: str | None
     has_credentials: bool
@@ -40,6 +40,8 @@ def parse_request(method: str, target: str, has_credentials: bool) -> Request:
             endpoint = "backups"
         case ["POST", "v3", "auth", "tokens"]:
             endpoint = "tokens"
+        case ["GET", "v3", "auth", "projects"]:
+            endpoint = "projects"
     return Request(method, path, query, endpoint, project_id, graph_id, has_credentials)
 
 

@@ -23,8 +23,8 @@ from ges_emulator.service import DEFAULT_TOKEN, Service
 class Emulator(Service):
     """The service on loopback; a context manager.
 
-    ``order``, ``page_cap`` and who may ask: see ``Service``. ``gzip``: compress for clients that
-    accept it. ``port``: 0 takes a free one. ``ssl_context``: serve https.
+    ``order``, ``page_cap``, ``most_rows`` and who may ask: see ``Service``. ``gzip``: compress for
+    clients that accept it. ``port``: 0 takes a free one. ``ssl_context``: serve https.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Emulator(Service):
         access_keys: Mapping[str, str | tuple[str, str]] | None = None,
         users: Mapping[tuple[str, str], str] | None = None,
         rate_limit_per_second: float | None = None,
+        most_rows: int | None = None,
         gzip: bool = False,
         latency_seconds: float = 0.0,
         host: str = "127.0.0.1",
@@ -51,6 +52,7 @@ class Emulator(Service):
             access_keys=access_keys,
             users=users,
             rate_limit_per_second=rate_limit_per_second,
+            most_rows=most_rows,
         )
         self.gzip = gzip
         self.latency_seconds = latency_seconds

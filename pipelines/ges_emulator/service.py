@@ -22,7 +22,8 @@ class Service:
     """Answers requests about ``fleet``.
 
     ``order``: ``old_to_new``, ``new_to_old`` or ``shuffled``; ``page_cap``: the most rows of a
-    page; either may be a function of the request, and may change at any time. ``access_keys``:
+    page; either may be a function of the request, and may change at any time. ``most_rows``: the
+    largest limit that is not refused with 400. ``access_keys``:
     the secret key, or (secret key, security token), by access key. ``users``: the password by
     (domain, user).
     """
@@ -37,17 +38,28 @@ class Service:
         access_keys: Mapping[str, str | tuple[str, str]] | None = None,
         users: Mapping[tuple[str, str], str] | None = None,
         rate_limit_per_second: float | None = None,
+        most_rows: int | None = None,
     ) -> None:
         self.fleet = fleet
         self.order = order
         self.page_cap = page_cap
+        self.most_rows = most_rows
         self.tokens = Tokens(tokens)
         self.access_keys = AccessKeys(access_keys or {})
         self.iam = Iam(users or {}, self.tokens, fleet.project_id)
         self.throttle = Throttle(rate_limit_per_second)
         self.before_answer: Callable[[Request], object] | None = None
         """Runs in the server's thread under ``fleet.lock`` before each answer is computed."""
+        self.projects: list[dict[str, Any]] = [
+            {"id": fleet.project_id, "name": "eu-west-101", "enabled": True}
+        ]
+        """What IAM names as the projects of a credential: id, name, and what else may be served."""
         self._forbidden: set[str] = set()
+
+    @property
+    def iam_endpoint(self) -> str:
+        """The address of IAM."""
+        return ""
 
     def forbid(self, graph_id: str) -> None:
         """Answer 403 for this graph from now on."""
@@ -77,15 +89,25 @@ class Service:
             return replies.throttled(str(wait_seconds))
         if request.endpoint == "tokens":
             return self.iam.answer(_json(incoming.body))
+        if request.endpoint == "projects":
+            return self._projects(incoming)
         if request.endpoint is None or request.project_id is None:
             return replies.no_such_api()
         return self._refuse(incoming, request.project_id) or self._listing(request, fault)
+
+    def _projects(self, incoming: Incoming) -> Answer:
+        token = incoming.headers.get("x-auth-token")
+        if token is None:
+            refusal = self.access_keys.refuse(incoming, self.fleet.project_id)
+        else:
+            refusal = self.tokens.refuse(token, None)
+        return refusal or replies.projects(self.projects, self.iam_endpoint)
 
     def _listing(self, request: Request, fault: Fault | None) -> Answer:
         offset, limit = request.query.get("offset", 0), request.query.get("limit", DEFAULT_LIMIT)
         if not isinstance(offset, int) or offset < 0:
             return replies.wrong_parameter("offset")
-        if not isinstance(limit, int) or limit < 1:
+        if not isinstance(limit, int) or not 1 <= limit <= (self.most_rows or limit):
             return replies.wrong_parameter("limit")
         page_cap = self.page_cap(request) if callable(self.page_cap) else self.page_cap
         limit = limit if page_cap is None else min(limit, page_cap)

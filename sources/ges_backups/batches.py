@@ -1,7 +1,7 @@
 """One load of a project: its graphs listed, what they brought in batches, marks where backups have gone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from dlt.common.schema import Schema
 
 from .client import GesClient
-from .graph import GraphListing, ListingOptions
+from .graph import PROJECT_WIDE, GraphListing, ListingOptions
 from .known import Known
+from .page_size import PageSize
 from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
 from .rows import backups_table, marked_rows, with_marks
@@ -50,7 +51,8 @@ class Project:
         id: The project's id.
         name: For people; None where the id has to do.
         region: Region, or the host of the endpoint.
-        graph_ids: Graphs to list; None for all that ListGraphs answers.
+        graph_ids: Graphs to list; None for all that ListGraphs answers; `PROJECT_WIDE` alone for
+            all backups of the project in one listing.
     """
 
     id: str
@@ -159,6 +161,8 @@ class ProjectLoad:
         self._gone: dict[str, datetime] = {}
         self._shared: dict[str, pa.Table] = {}
         self._requests = 0
+        self._size = PageSize.of(options.page_size)
+        self._told_size = known.learned_size
 
     def iter_batches(self, schema: Schema) -> Iterator[Batch]:
         """Yield batches as the listings come; memory is bounded by the batch, not by the fleet."""
@@ -207,14 +211,19 @@ class ProjectLoad:
         left = [
             graph_id
             for graph_id, listing in self._known.listings.items()
-            if graph_id not in self._found and listing.outcome not in ("missing", "forbidden")
+            if graph_id not in self._found
+            and graph_id != PROJECT_WIDE
+            and listing.outcome not in ("missing", "forbidden")
         ]
         return [*self._found, *sorted(left)]
 
     def _take(self, listing: GraphListing, pending: _Pending) -> None:
         observed = self._observer.listed(listing) if self._observer else False
-        self._take_graph(listing, pending)
-        if listing.unchanged and observed:
+        if listing.graph_id == PROJECT_WIDE:
+            self._take_graphs_of_rows(listing, pending)
+        else:
+            self._take_graph(listing, pending)
+        if listing.unchanged and observed and not self._has_learned():
             return
         pending.listings.append(self._listing_row(listing))
         pending.size += 1
@@ -235,7 +244,7 @@ class ProjectLoad:
         if rows is not None and len(rows) + len(listing.rejected) != len(ids):
             vanished = set(rows.column("id").to_pylist()) - ids
             pending.vanished.update(dict.fromkeys(vanished, listing.listed_at))
-        if listing.graph_id in self._known.holding:
+        if listing.graph_id == PROJECT_WIDE or listing.graph_id in self._known.holding:
             pending.complete[listing.graph_id] = (listing.listed_at, pa.array(ids, pa.string()))
 
     def _take_graph(self, listing: GraphListing, pending: _Pending) -> None:
@@ -257,9 +266,29 @@ class ProjectLoad:
         if known is None or any(known.get(name) != row[name] for name in GRAPH_COLUMNS):
             pending.graphs.append(row)
 
+    def _take_graphs_of_rows(self, listing: GraphListing, pending: _Pending) -> None:
+        """The rows of the graphs whose backups a listing of the project brought, where they differ."""
+        for row in graph_rows(_graphs_of(listing), self._project.id):
+            known = self._known.graphs.get(str(row["id"])) or {}
+            mark = (
+                (known.get("deleted_at") or listing.listed_at) if row["status"] == "400" else None
+            )
+            told = {**known, **{name: value for name, value in row.items() if value is not None}}
+            told = {**{name: told.get(name) for name in GRAPH_COLUMNS}, "deleted_at": mark}
+            if any(known.get(name) != told[name] for name in GRAPH_COLUMNS):
+                pending.graphs.append(told)
+
+    def _has_learned(self) -> bool:
+        """Whether the server's pages are not as the warehouse knows: then one cursor must tell it."""
+        learned = self._size.to_state()
+        return learned is not None and learned != self._told_size
+
     def _listing_row(self, listing: GraphListing) -> dict[str, Any]:
         known = self._known.listings.get(listing.graph_id)
         cursor = listing.cursor or (known.cursor if known else None)
+        if cursor is not None:
+            self._told_size = self._size.to_state()
+            cursor = replace(cursor, page_size=self._told_size)
         complete_at = listing.last_complete_at
         error = listing.error
         return {
@@ -335,18 +364,23 @@ class ProjectLoad:
 
     def _against_known(self, rows: pa.Table | None, pending: _Pending) -> pa.Table | None:
         """Note which known backups are not listed any more; hold back rows that another graph keeps."""
-        graph_ids = set(pending.complete)
-        if rows is not None:
-            graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
+        if PROJECT_WIDE in pending.complete:
+            graph_ids = set(self._known.holding)
+        else:
+            graph_ids = set(pending.complete)
+            if rows is not None:
+                graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
         known = self._known.backups_of(sorted(graph_ids & self._known.holding))
         for graph_id, (listed_at, listed) in pending.complete.items():
-            here = pc.and_(
-                pc.equal(known.column("graph_id"), graph_id), pc.invert(known.column("is_marked"))
-            )
+            here = pc.invert(known.column("is_marked"))
+            if graph_id != PROJECT_WIDE:
+                here = pc.and_(here, pc.equal(known.column("graph_id"), graph_id))
             ids = known.column("id").filter(here)
             gone = ids.filter(pc.invert(pc.is_in(ids, value_set=listed)))
             self._gone.update(dict.fromkeys(gone.to_pylist(), listed_at))
-        return self._without_kept(rows, known, pending) if rows is not None else None
+        if rows is None or self._project.graph_ids == [PROJECT_WIDE]:
+            return rows  # one list names each backup's graph: there is no other to ask
+        return self._without_kept(rows, known, pending)
 
     def _without_kept(self, rows: pa.Table, known: pa.Table, pending: _Pending) -> pa.Table:
         """The rows without those of backups that are another graph's, as far as is known.
@@ -413,15 +447,30 @@ def _graph_id(rows: pa.Table) -> str:
     return str(rows.column("graph_id")[0])
 
 
-def _graph_of(listing: GraphListing) -> dict[str, Any]:
-    """What a graph's newest backup tells of it, where the list of graphs was not asked."""
-    assert listing.rows is not None
+def _graphs_of(listing: GraphListing) -> Iterator[dict[str, Any]]:
+    """What the newest backup of each graph tells of it, where a project was listed."""
+    if listing.rows is None:
+        return
+    newest: dict[str, tuple[int, int]] = {}
+    graph_ids = listing.rows.column("graph_id").to_pylist()
     starts = listing.rows.column("start_timestamp").to_pylist()
-    newest = listing.rows.slice(starts.index(max(starts)), 1).to_pylist()[0]
+    for place, (graph_id, start) in enumerate(zip(graph_ids, starts, strict=True)):
+        newest[graph_id] = max(newest.get(graph_id, (start, place)), (start, place))
+    rows = listing.rows.take(pa.array([place for _, place in newest.values()], pa.int64()))
+    yield from (_graph_in(row) for row in rows.to_pylist())
+
+
+def _graph_in(backup: dict[str, Any]) -> dict[str, Any]:
+    """What a backup tells of its graph."""
     same = ("data_store_version", "arch", "product_type", "graph_size_type_index")
     return {
-        "id": listing.graph_id,
-        "name": newest["graph_name"],
-        "status": newest["graph_status"],
-        **{name: newest[name] for name in same},
+        "id": backup["graph_id"],
+        "name": backup["graph_name"],
+        "status": backup["graph_status"],
+        **{name: backup[name] for name in same},
     }
+
+
+def _graph_of(listing: GraphListing) -> dict[str, Any]:
+    """What a graph's newest backup tells of it, where the list of graphs was not asked."""
+    return {**next(_graphs_of(listing)), "id": listing.graph_id}

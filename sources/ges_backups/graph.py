@@ -22,6 +22,7 @@ from .errors import (
 )
 from .keys import Again, Key, ids_of, own_key
 from .listing import (
+    FIRST_ROWS,
     Cursor,
     Listed,
     Page,
@@ -31,11 +32,17 @@ from .listing import (
     read_recent,
     tail_start,
 )
+from .page_size import PageSize
 from .pages import parse_backups
 from .records import Rejected, Rows, is_unfinished, record_of, reject
 from .settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
+PROJECT_WIDE = "*"
+"""In the place of a graph's id: all backups of the project, those of deleted graphs included."""
+SHORT_LIST = 100
+"""Up to so many rows a list that comes in one page is read whole each time: that proves most."""
+
 FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Iterator[Page[Rows]]]
 
 
@@ -44,7 +51,7 @@ class GraphListing:
     """What listing one graph brought.
 
     Attributes:
-        graph_id: The graph.
+        graph_id: The graph, or `PROJECT_WIDE`.
         outcome: See `ges.listings.outcome`.
         listed_at: When its listing began, UTC.
         backup_count: The API's last count, None where it answered none.
@@ -79,20 +86,26 @@ class ListingOptions:
     """How graphs are read.
 
     Attributes:
-        page_size: Rows asked for in a page.
+        page_size: Rows asked for in a page, or what finds the most that the server takes.
         full: Read everything, whatever the cursor says.
         window: Only a window of starts is loaded: read everything, move no cursor, mark nothing.
         full_listing_seconds: Age of the last complete listing from which another is due.
     """
 
-    page_size: int
+    page_size: int | PageSize
     full: bool
     window: bool
     full_listing_seconds: float
 
 
 def backups_path(project_id: str, graph_id: str) -> str:
-    """``/v2/{project_id}/graphs/{graph_id}/backups``, ids quoted as one segment each."""
+    """``/v2/{project_id}/graphs/{graph_id}/backups``, ids quoted as one segment each.
+
+    For `PROJECT_WIDE` ``/v2/{project_id}/graphs/backups`` (ListBackups2): the same answer, for all
+    graphs of the project.
+    """
+    if graph_id == PROJECT_WIDE:
+        return f"/v2/{quote(project_id, safe='')}/graphs/backups"
     return f"/v2/{quote(project_id, safe='')}/graphs/{quote(graph_id, safe='')}/backups"
 
 
@@ -102,7 +115,7 @@ class GraphReader:
     Args:
         client: Sends the requests.
         project_id: The project.
-        graph_id: The graph.
+        graph_id: The graph, or `PROJECT_WIDE`.
         cursor: What the last load left, None for a graph that was never read.
         options: How to read.
         side_by_side: Runs a fetch over many offsets, yields the pages in that order.
@@ -120,8 +133,10 @@ class GraphReader:
         self._client = client
         self._path = backups_path(project_id, graph_id)
         self._graph_id = graph_id
+        self._asked_for = None if graph_id == PROJECT_WIDE else graph_id
         self._cursor = cursor
         self._options = options
+        self._size = PageSize.of(options.page_size)
         self._side_by_side = side_by_side
         self._pages: list[Page[Rows]] = []
         self._requests = 0
@@ -139,7 +154,7 @@ class GraphReader:
             CredentialsError, SourceDown: No graph can be listed.
         """
         try:
-            if not is_graph_id(self._graph_id):
+            if self._asked_for is not None and not is_graph_id(self._asked_for):
                 raise RequestRefused("this id cannot stand in a path", path=ascii(self._graph_id))
             return self._list()
         except GraphMissing as error:
@@ -154,21 +169,26 @@ class GraphReader:
             return self._failed("failed", error)
 
     def _list(self) -> GraphListing:
-        limit = self._options.page_size
+        limit, width = self._size.rows, self._size.width
         first = None
         if self._cursor is not None and self._is_recent(self._cursor):
             if self._cursor.order == "new_to_old":
-                first = self._fetch(0, limit)
-            if (listed := read_recent(self._fetch, self._cursor, limit, first)) is not None:
+                first = self._fetch(0, min(limit, FIRST_ROWS))
+            if (listed := read_recent(self._fetch, self._cursor, width, first)) is not None:
                 return self._recent(self._cursor, listed)
-        if first is None or self._options.full:
+        if first is None or self._options.full or _is_short_of(first, limit):
             first = self._fetch(0, limit)
-        if self._is_same(first) and first.is_last:
+        if self._is_same(first) and first.is_last and not self._is_due(self._cursor):
             return self._result("complete", first.count, unchanged=True)
         listed = read_complete(
             self._fetch, self._fetch_many, limit, self._path, first, self._keep_last_answers
         )
         return self._complete(listed, first)
+
+    @staticmethod
+    def _is_due(cursor: Cursor | None) -> bool:
+        """Whether the cursor must learn that the list was read in full, even if it is as it was."""
+        return cursor is not None and None not in (cursor.completed_at, cursor.order)
 
     def _is_recent(self, cursor: Cursor) -> bool:
         """Whether the cursor may save a complete listing."""
@@ -203,28 +223,37 @@ class GraphReader:
         )
 
     def _has_same_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> bool:
-        """Whether the end of an old-to-new list, and nothing else, was read and is as it was."""
-        outside = any(at < listed.position for _, at in cursor.unfinished)
+        """Whether the newest rows of a list, and nothing else, were read and are as they were."""
+        first = cursor.order == "new_to_old"
+        outside = any(
+            at >= FIRST_ROWS if first else at < listed.position for _, at in cursor.unfinished
+        )
         return (
             cursor.tail is not None
             and listed.count == cursor.count
             and not outside
-            and cursor.tail == tail_digest(listed.keys, listed.count, rows)
+            and cursor.tail == tail_digest(self._read_next(cursor, listed), listed.count, rows)
         )
+
+    def _read_next(self, cursor: Cursor, listed: Listed) -> Sequence[Key]:
+        """The rows that the next load reads first."""
+        if cursor.order == "new_to_old":
+            return listed.keys[: min(self._size.width, FIRST_ROWS)]
+        return listed.keys[max(0, tail_start(cursor, self._size.width) - listed.position) :]
 
     def _with_tail(
         self, cursor: Cursor, listed: Listed, rows: pa.Table, rejected: Sequence[Rejected]
     ) -> Cursor:
-        if cursor.order != "old_to_new" or rejected:
+        if cursor.order is None or cursor.anchor is None or rejected:
             return replace(cursor, tail=None)
-        start = tail_start(cursor, self._options.page_size) - listed.position
-        return replace(cursor, tail=tail_digest(listed.keys[start:], listed.count, rows))
+        keys = self._read_next(cursor, listed)
+        return replace(cursor, tail=tail_digest(keys, listed.count, rows))
 
     def _complete(self, listed: Listed, first: Page[Rows]) -> GraphListing:
         rows, rejected = self._collect()
         if repeated := set(ids_of(key for key in listed.keys if isinstance(key, Again))):
-            rejected += other_versions(self._pages, rows, repeated, self._graph_id)
-        one_page = listed.count <= len(first.keys)
+            rejected += other_versions(self._pages, rows, repeated)
+        one_page = listed.count <= min(len(first.keys), SHORT_LIST)
         if self._options.window:
             return replace(
                 self._result("incremental", listed.count, rows=rows),
@@ -300,10 +329,16 @@ class GraphReader:
         is_first = not self._pages or not offset
 
         def read(body: bytes) -> Page[Rows]:
-            return parse_backups(body, self._path, offset, self._graph_id, digest=is_first)
+            return parse_backups(body, self._path, offset, self._asked_for, digest=is_first)
 
-        params = {"offset": offset, "limit": limit}
-        return self._client.get(self._path, params, read, self._count_request)
+        def fetch(rows: int) -> Page[Rows]:
+            params = {"offset": offset, "limit": rows}
+            page = self._client.get(self._path, params, read, self._count_request)
+            if not page.is_last:
+                self._size.answered(rows, len(page.keys))
+            return page
+
+        return self._size.ask(limit, fetch)
 
     def _count_request(self) -> None:
         self._requests += 1
@@ -327,6 +362,11 @@ def unforeseen(project_id: str, graph_id: str, error: Exception, requests: int) 
         requests=requests,
         error=Unforeseen(error, path=backups_path(project_id, graph_id)),
     )
+
+
+def _is_short_of(page: Page[Rows], limit: int) -> bool:
+    """Whether a page was asked for as a small one, and a larger one would bring more."""
+    return len(page.keys) == FIRST_ROWS < limit and not page.is_last
 
 
 def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
@@ -382,7 +422,7 @@ def tail_digest(keys: Sequence[Key], count: int, rows: pa.Table) -> str:
 
 
 def other_versions(
-    pages: Sequence[Page[Rows]], kept: pa.Table, repeated: set[str], graph_id: str
+    pages: Sequence[Page[Rows]], kept: pa.Table, repeated: set[str]
 ) -> list[Rejected]:
     """Versions of backups that a list holds at several places, but for the ones that are kept."""
     reason = "the id stands in the list a second time, with other values"
@@ -391,7 +431,7 @@ def other_versions(
 
     def versions(table: pa.RecordBatch | pa.Table) -> list[Rejected]:
         rows = table.filter(pc.is_in(table.column("id"), wanted)).to_pylist()
-        return [reject(record_of(row), graph_id, reason) for row in rows]
+        return [reject(record_of(row), row["graph_id"], reason) for row in rows]
 
     found = {record.record_hash: record for table in tables for record in versions(table)}
     for record in versions(kept):

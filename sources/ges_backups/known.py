@@ -63,6 +63,13 @@ class Known:
     ask: Ask = lambda _: None
 
     @property
+    def learned_size(self) -> dict[str, Any] | None:
+        """What was learned last of the server's pages: see `PageSize`."""
+        cursors = (listing.cursor for listing in self.listings.values())
+        learned = [cursor.page_size for cursor in cursors if cursor and cursor.page_size]
+        return max(learned, key=lambda one: float(one["learned_at"]), default=None)
+
+    @property
     def is_empty(self) -> bool:
         """Whether it holds no backup of the project."""
         return not self.holding

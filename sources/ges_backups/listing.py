@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from math import inf
-from typing import Generic, Literal, TypeVar
+from math import ceil, inf
+from typing import Any, Generic, Literal, TypeVar
 
 from .errors import UnsettledListing
 from .keys import Again, Key, own_key
@@ -24,6 +24,9 @@ MAX_RESTARTS = 5
 MAX_IDLE_PAGES = 12
 MAX_SINGLE_READS = 16
 MAX_GROWTH = 1000
+FIRST_ROWS = 50
+"""Rows asked for first of a list that runs from new to old."""
+ROWS_WORTH_A_REQUEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Cursor:
         digest: Of the first answer of the last load: the same answer needs no second look.
         tail: Of the rows that the next load reads first from an old-to-new list, likewise.
         completed_at: Epoch seconds of the last complete listing, for lists of several pages.
+        page_size: What was learned of the server's pages: see `PageSize.to_state`.
     """
 
     count: int = -1
@@ -76,6 +80,7 @@ class Cursor:
     digest: str | None = None
     tail: str | None = None
     completed_at: float | None = None
+    page_size: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """As the text of `ges.listings.cursor`, without the fields that say nothing."""
@@ -318,10 +323,13 @@ def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
 
 
 def _step_singly(fetch: Fetch[R], anchor: Page[R], limit: int) -> Sequence[Key]:
-    """The row behind an anchor where pages hold one row: it counts if the anchor did not move meanwhile."""
+    """The row behind an anchor where pages hold one row: it counts if nothing moved meanwhile.
+
+    The counts tell of a row that went in front of the anchor and one that came in its place.
+    """
     following = fetch(anchor.offset + 1, limit)
     again = fetch(anchor.offset, limit)
-    if again.keys[:1] != anchor.keys:
+    if again.keys[:1] != anchor.keys or not following.count == again.count == anchor.count:
         return []
     return following.keys
 
@@ -363,9 +371,29 @@ def read_recent(
 
 
 def tail_start(cursor: Cursor, limit: int) -> int:
-    """Where to read an old-to-new list from: the anchor, or an unfinished backup shortly before it."""
-    near = [at for _, at in cursor.unfinished if cursor.count - at <= limit // 2]
-    return min([cursor.count - 1, *near])
+    """Where to read an old-to-new list from: the anchor, or an unfinished backup before it."""
+    depths = [cursor.count - at for _, at in cursor.unfinished]
+    return cursor.count - _rows_to_read(depths, 1, limit)
+
+
+def _rows_to_read(depths: Iterable[int], least: int, limit: int) -> int:
+    """How many rows of the newest end to read in pages, so that it costs the least.
+
+    Args:
+        depths: How far from that end the unfinished backups stand, 1 for the newest row. Those
+            that stand deeper than what is read are asked for one by one.
+        least: Rows that are read anyway.
+        limit: Rows of a page, as the server answers them.
+    """
+    deeper = sorted({depth for depth in depths if depth > least})
+
+    def cost(step: tuple[int, int]) -> float:
+        rows, singles = step
+        pages = 3 * rows if limit == 1 else max(1, ceil((rows - 1) / (limit - 1)))
+        return pages + rows / ROWS_WORTH_A_REQUEST + singles
+
+    steps = [(rows, len(deeper) - place) for place, rows in enumerate([least, *deeper])]
+    return min(steps, key=cost)[0]
 
 
 def _read_tail(fetch: Fetch[R], cursor: Cursor, limit: int) -> Listed | None:
@@ -391,8 +419,11 @@ def _read_head(fetch: Fetch[R], cursor: Cursor, limit: int, first: Page[R] | Non
     expected[new] = str(cursor.anchor)
     chain = Chain[R](last=page)
     chain.append(page.keys)
-    while chain.end <= new:
-        following = chain.last = fetch(chain.end - 1, limit)
+    depths = [at + new + 1 for _, at in cursor.unfinished]
+    rows = _rows_to_read(depths, max(new + 1, chain.end), limit)
+    while chain.end < rows:
+        most = min(limit, rows - chain.end + 1)
+        following = chain.last = fetch(chain.end - 1, most)
         if following.keys[:1] != chain.keys[-1:]:
             return None
         fresh = following.keys[1:] or _step_singly(fetch, following, limit)

@@ -23,9 +23,9 @@ _BACKUPS = msgspec.json.Decoder(_Backups)
 
 
 def parse_backups(
-    body: bytes, path: str, offset: int, graph_id: str, *, digest: bool = False
+    body: bytes, path: str, offset: int, graph_id: str | None, *, digest: bool = False
 ) -> Page[Rows]:
-    """A page of ListGraphBackups2::
+    """A page of ListGraphBackups2, or of ListBackups2 for a whole project::
 
         {"backup_count": 2, "backup_list": [{"id": "ada3...", "status": "success", ...}, ...]}
 
@@ -33,7 +33,7 @@ def parse_backups(
         body: The answer.
         path: Request path, for the error's words.
         offset: Position of the first row.
-        graph_id: The graph that was asked for.
+        graph_id: The graph that was asked for; None for a project.
         digest: Whether the page shall carry the answer's digest.
 
     Raises:
@@ -46,7 +46,9 @@ def parse_backups(
     return Page(offset, count, row_keys(rows), checked_rows(rows, graph_id), named)
 
 
-def _parse_fast(body: bytes, offset: int, graph_id: str, digest: str | None) -> Page[Rows] | None:
+def _parse_fast(
+    body: bytes, offset: int, graph_id: str | None, digest: str | None
+) -> Page[Rows] | None:
     """The page of an answer that is regular throughout; None where it needs a closer look."""
     if b"\\" in body and b"\\u0000" in body:  # looking for one byte is 10 times faster
         return None

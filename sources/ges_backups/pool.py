@@ -18,6 +18,7 @@ from .errors import CredentialsError, SourceDown, TransientError
 from .graph import GraphListing, GraphReader, ListingOptions, unforeseen
 from .keys import Key, own_key
 from .listing import Cursor, Page, read_complete
+from .page_size import PageSize
 from .pages import parse_graphs
 from .records import Rejected, Rows, reject
 
@@ -25,7 +26,7 @@ LONGEST_END_SECONDS = 30.0
 
 
 def fetch_graphs(
-    client: GesClient, project_id: str, page_size: int
+    client: GesClient, project_id: str, page_size: int | PageSize
 ) -> tuple[list[dict[str, Any]], list[Rejected], int]:
     """All graphs of a project by ListGraphs, as exactly as backups are listed.
 
@@ -39,12 +40,16 @@ def fetch_graphs(
     path = f"/v2/{quote(project_id, safe='')}/graphs"
     records: dict[Key, Any] = {}
     requests = itertools.count()
+    size = PageSize.of(page_size)
 
-    def fetch(offset: int, limit: int) -> Page[list[Any]]:
+    def ask(offset: int, limit: int) -> Page[list[Any]]:
         params = {"offset": offset, "limit": limit}
-        page = client.get(
+        return client.get(
             path, params, lambda body: parse_graphs(body, path, offset), lambda: next(requests)
         )
+
+    def fetch(offset: int, limit: int) -> Page[list[Any]]:
+        page = size.ask(limit, lambda rows: ask(offset, rows))
         records.update(zip(page.keys, page.rows, strict=True))
         return page
 
@@ -52,7 +57,7 @@ def fetch_graphs(
         return (fetch(offset, limit) for offset in offsets)
 
     try:
-        listed = read_complete(fetch, fetch_many, page_size, path)
+        listed = read_complete(fetch, fetch_many, size.rows, path)
     except TransientError as error:
         raise SourceDown(
             f"The API does not answer at {client.endpoint}: {error}. Check the endpoint, the "

@@ -20,9 +20,12 @@ from .errors import AnswerError, SettingsError, SourceDown, TransientError
 from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
+    DEFAULT_LISTING,
     DEFAULT_PAGE_SIZE,
     DEFAULT_REQUEST_SECONDS,
     check_graph_ids,
+    check_listing,
+    check_page_size,
     check_project_id,
     check_seconds,
     check_whole_number,
@@ -47,7 +50,8 @@ class ProjectSettings(BaseConfiguration):
     region: str | None = None
     graph_ids: list[str] | None = None
     credentials: GesCredentials = None  # type: ignore[assignment]
-    page_size: int = DEFAULT_PAGE_SIZE
+    listing: str = DEFAULT_LISTING
+    page_size: Any = DEFAULT_PAGE_SIZE
     concurrency: int = DEFAULT_CONCURRENCY
     full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL
     request_seconds: float = DEFAULT_REQUEST_SECONDS
@@ -56,7 +60,13 @@ class ProjectSettings(BaseConfiguration):
         """Check everything; raise `SettingsError` with what to do."""
         self.project_id = check_project_id(self.project_id)
         self.graph_ids = check_graph_ids(self.graph_ids)
-        self.page_size = check_whole_number("page_size", self.page_size, 1, 10_000)
+        self.listing = check_listing(self.listing)
+        if self.listing == "project" and self.graph_ids is not None:
+            raise SettingsError(
+                "graph_ids and listing = project contradict each other: a project is listed whole "
+                "(SOURCES__GES_BACKUPS__GRAPH_IDS, SOURCES__GES_BACKUPS__LISTING)."
+            )
+        check_page_size(self.page_size)
         self.concurrency = check_whole_number("concurrency", self.concurrency, 1, 64)
         self.request_seconds = check_seconds("request_seconds", self.request_seconds, 3600)
         self.endpoint = resolve_endpoint(self.endpoint, self.region)
@@ -100,7 +110,7 @@ def resolve_project(given: Mapping[str, Any], *, isolated: bool = False) -> Proj
 class _ProjectList(BaseConfiguration):
     """The list of projects, as it is set."""
 
-    projects: Any = None
+    projects: Any | None = None
 
 
 def resolve_projects(

@@ -77,7 +77,8 @@ class Rejected:
     """A record that does not fit, whole, with the reason.
 
     Attributes:
-        graph_id: The graph that was asked for, None for a record of the list of graphs.
+        graph_id: The graph that was asked for, or that the record names where a project was asked
+            for; None for a record of the list of graphs, or one that names none.
         backup_id: The record's id where it has one that is text.
         reason: What does not fit, for a person.
         record: The record as JSON text, in ASCII.
@@ -135,8 +136,13 @@ def _no_number(name: str) -> Any:
     raise ValueError(name)
 
 
-def fast_rows(backups: Sequence[Any], graph_id: str) -> Rows | None:
-    """Rows out of `Backup`s that are regular throughout, or None where any needs a closer look."""
+def fast_rows(backups: Sequence[Any], graph_id: str | None) -> Rows | None:
+    """Rows out of `Backup`s that are regular throughout, or None where any needs a closer look.
+
+    Args:
+        backups: The records of a page.
+        graph_id: The graph that was asked for; None for a project, where each names its own.
+    """
     columns = zip(*map(msgspec.structs.astuple, backups), strict=True)
     values: Sequence[Sequence[Any]] = list(columns) if backups else [()] * len(_PYTHON_TYPES)
     arrays: list[pa.Array] = []
@@ -151,14 +157,14 @@ def fast_rows(backups: Sequence[Any], graph_id: str) -> Rows | None:
     return Rows(pa.RecordBatch.from_arrays(arrays, schema=BATCH_SCHEMA), range(len(backups)))
 
 
-def _regular(name: str, values: Sequence[Any], graph_id: str) -> bool:
+def _regular(name: str, values: Sequence[Any], graph_id: str | None) -> bool:
     if not values:
         return True
     match name:
         case "id":
             return all(values) and len(set(values)) == len(values)
         case "graph_id":
-            return set(values) == {graph_id}
+            return all(values) if graph_id is None else set(values) == {graph_id}
         case "start_timestamp":
             return None not in values and min(values) >= 0 and max(values) <= MAX_STAMP_MS
         case "end_timestamp":
@@ -168,8 +174,13 @@ def _regular(name: str, values: Sequence[Any], graph_id: str) -> bool:
     return True
 
 
-def checked_rows(rows: list[Any], graph_id: str) -> Rows:
-    """Rows looked at one by one: each is accepted exactly, or rejected whole."""
+def checked_rows(rows: list[Any], graph_id: str | None) -> Rows:
+    """Rows looked at one by one: each is accepted exactly, or rejected whole.
+
+    Args:
+        rows: The records of a page.
+        graph_id: The graph that was asked for; None for a project, where each names its own.
+    """
     accepted: list[dict[str, Any]] = []
     index: list[int | None] = []
     rejected: dict[int, Rejected] = {}
@@ -181,7 +192,7 @@ def checked_rows(rows: list[Any], graph_id: str) -> Rows:
                 f"the id {_shown(row['id'])} stands in the page a second time, with other values"
             )
         if reason is not None:
-            rejected[place] = reject(row, graph_id, reason)
+            rejected[place] = reject(row, graph_id or named_graph(row), reason)
             index.append(None)
             continue
         places[row["id"]] = place
@@ -199,9 +210,19 @@ def _extra(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in KNOWN_FIELDS}
 
 
-def _accepted(row: dict[str, Any], graph_id: str) -> dict[str, Any]:
+def named_graph(row: Any) -> str | None:
+    """The graph that a record names, where that is text that can be kept."""
+    name = row.get("graph_id") if isinstance(row, dict) else None
+    return name if isinstance(name, str) and name and not _text_fault(name) else None
+
+
+def _accepted(row: dict[str, Any], graph_id: str | None) -> dict[str, Any]:
     extra = _extra(row)
-    return {**row, "graph_id": graph_id, EXTRA: simplejson.dumps(extra) if extra else None}
+    return {
+        **row,
+        "graph_id": graph_id or row["graph_id"],
+        EXTRA: simplejson.dumps(extra) if extra else None,
+    }
 
 
 def reject(row: Any, graph_id: str | None, reason: str) -> Rejected:
@@ -219,13 +240,16 @@ def record_of(row: dict[str, Any]) -> dict[str, Any]:
     return known | (load_exact(row[EXTRA]) if row[EXTRA] else {})
 
 
-def find_fault(row: Any, graph_id: str) -> str | None:
+def find_fault(row: Any, graph_id: str | None) -> str | None:
     """What does not fit in a record, in words, or None where it is accepted as it is."""
     if not isinstance(row, dict):
         return f"a {_kind(row)} stands where a backup was expected"
     if not row.get("id"):
         return "it has no id"
-    if row.get("graph_id") not in (None, graph_id):
+    if graph_id is None:
+        if not row.get("graph_id"):
+            return "it has no graph_id, so nobody knows whose backup it is"
+    elif row.get("graph_id") not in (None, graph_id):
         return f"its graph_id is {_shown(row['graph_id'])}, but it was listed for {graph_id}"
     return _known_fault(row) or _unknown_fault(row)
 

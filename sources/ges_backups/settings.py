@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 
-DEFAULT_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = "auto"
+DEFAULT_LISTING = "graphs"
 DEFAULT_CONCURRENCY = 8
 DEFAULT_FULL_LISTING_INTERVAL = "24h"
 DEFAULT_REQUEST_SECONDS = 60.0
@@ -17,6 +18,7 @@ _SETTING = "SOURCES__GES_BACKUPS__"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROJECT_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 _GRAPH_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,128}")
+_API_VERSION = re.compile(r"/v\d+(?:\.\d+)?(?=/|$)")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -77,6 +79,11 @@ def check_endpoint(endpoint: str, setting: str = "SOURCES__GES_BACKUPS__ENDPOINT
             f"{setting} uses plain http, which would show the credential to the network: "
             f"use https://{host}."
         )
+    if version := _API_VERSION.search(parts.path):
+        raise SettingsError(
+            f"{setting} goes without {version[0]}, which each request's path begins with: "
+            f"use {parts.scheme}://{parts.netloc}{parts.path[: version.start()]}."
+        )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
@@ -118,6 +125,29 @@ def check_whole_number(name: str, value: int, low: int, high: int) -> int:
             f"set {_SETTING}{name.upper()}."
         )
     return value
+
+
+def check_page_size(value: object) -> int | None:
+    """Return the rows to ask for in a page, None for ``auto``; raise `SettingsError`."""
+    if value == "auto":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 5:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise SettingsError(
+            f"page_size must be auto or a whole number from 1 to 10000, not {_shown(value)}: "
+            f"set {_SETTING}PAGE_SIZE."
+        )
+    return value
+
+
+def check_listing(value: object) -> str:
+    """Return the listing that backups are read from, or raise `SettingsError`."""
+    if value not in ("graphs", "project"):
+        raise SettingsError(
+            f"listing must be graphs or project, not {_shown(value)}: set {_SETTING}LISTING."
+        )
+    return str(value)
 
 
 def check_seconds(name: str, value: float, high: float) -> float:

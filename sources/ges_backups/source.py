@@ -1,5 +1,6 @@
 """The dlt source and its resources: a table of contents."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,17 +12,20 @@ from dlt.extract import DltResource, DltSource
 from .batches import Batch, Observer, Project, ProjectLoad
 from .client import GesClient
 from .credentials import GesCredentials
-from .graph import ListingOptions
+from .graph import PROJECT_WIDE, ListingOptions
 from .known import Known, ask_the_pipeline, read_known
 from .pace import Gate
+from .page_size import PageSize
 from .project import ProjectSettings, resolve_project
 from .rows import BACKUP_COLUMNS, json_columns
 from .schema import GRAPH_COLUMNS, LISTING_COLUMNS, PROJECT_COLUMNS, REJECTED_COLUMNS
 from .settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_FULL_LISTING_INTERVAL,
+    DEFAULT_LISTING,
     DEFAULT_PAGE_SIZE,
     DEFAULT_REQUEST_SECONDS,
+    check_page_size,
 )
 
 NAME = "ges_backups"
@@ -37,7 +41,8 @@ def ges_backups(
     region: str | None = None,
     graph_ids: Sequence[str] | None = None,
     credentials: GesCredentials = dlt.secrets.value,
-    page_size: int = DEFAULT_PAGE_SIZE,
+    listing: str = DEFAULT_LISTING,
+    page_size: Any = DEFAULT_PAGE_SIZE,
     concurrency: int = DEFAULT_CONCURRENCY,
     full_listing_interval: str = DEFAULT_FULL_LISTING_INTERVAL,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
@@ -51,7 +56,9 @@ def ges_backups(
         region: Used where no endpoint is given.
         graph_ids: Graphs to list; None lists all that ListGraphs answers.
         credentials: A token; or user name, password and domain; or access key and secret key.
-        page_size: Rows asked for in a page, 1 to 10,000; the server may answer fewer.
+        listing: ``graphs`` lists each graph; ``project`` lists all backups of the project at once,
+            those of deleted graphs included.
+        page_size: Rows asked for in a page, 1 to 10,000, or ``auto``: as many as the server gives.
         concurrency: Requests in flight at once, 1 to 64.
         full_listing_interval: Age (``24h``, ``30m``, ``7d``) of the last complete listing of a
             graph of several pages from which the whole list is read again.
@@ -72,6 +79,7 @@ def ges_backups(
         "region": region,
         "graph_ids": graph_ids,
         "credentials": credentials,
+        "listing": listing,
         "page_size": page_size,
         "concurrency": concurrency,
         "full_listing_interval": full_listing_interval,
@@ -121,11 +129,16 @@ def resources(
     @dlt.resource(selected=False)
     def graph_listings() -> Iterator[Batch]:
         """Lists the graphs; what they brought, in batches."""
-        options = ListingOptions(
-            settings.page_size, full, _is_window(), settings.full_listing_seconds
-        )
-        project = Project(settings.project_id, settings.name, settings.place, settings.graph_ids)
+        names = [PROJECT_WIDE] if settings.listing == "project" else settings.graph_ids
+        project = Project(settings.project_id, settings.name, settings.place, names)
         held = known or read_known(project.id, ask_the_pipeline)
+        size = PageSize(
+            check_page_size(settings.page_size),
+            learned=held.learned_size,
+            now=time.time(),
+            retry_seconds=settings.full_listing_seconds,
+        )
+        options = ListingOptions(size, full, _is_window(), settings.full_listing_seconds)
         load = ProjectLoad(client, project, options, settings.concurrency, held, observer)
         yield from load.iter_batches(dlt.current.source_schema())
 

@@ -141,3 +141,33 @@ def test_fast_emulator_stays_in_the_past(tmp_path: Path) -> None:
             "SELECT count(*) FROM ges.backups WHERE started_at > now()"
         ).fetchall()
     assert ahead == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("SOURCES__GES_BACKUPS__PAGESIZE", "SOURCES__GES_BACKUPS__PAGE_SIZE"),
+        ("SOURCES__GES_BACKUPS__CREDENTIALS__TOKN", "SOURCES__GES_BACKUPS__CREDENTIALS__TOKEN"),
+        ("SOURCES__GES_BACKUPS__GRAPH_ID", "SOURCES__GES_BACKUPS__GRAPH_IDS"),
+    ],
+)
+def test_setting_that_does_not_exist_is_told(wrong: str, meant: str, command: Command) -> None:
+    done = command.load("--quiet", **{wrong: "1"})
+    assert done.code == 0
+    assert f"{wrong}; did you mean {meant}?" in done.err
+
+
+def test_settings_that_exist_are_not_told(command: Command) -> None:
+    known = {"PAGE_SIZE": "50", "FULL_LISTING_INTERVAL": "1h", "BACKUPS__WRITE_DISPOSITION": "x"}
+    done = command.load(**{f"SOURCES__GES_BACKUPS__{name}": at for name, at in known.items()})
+    assert "There is no setting" not in done.err
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/", "/v1.0", "/v2/0123/graphs"])
+def test_endpoint_with_a_version_is_told(path: str, command: Command) -> None:
+    assert command.emulator is not None
+    endpoint = command.emulator.endpoint
+    done = command.load(SOURCES__GES_BACKUPS__ENDPOINT=f"{endpoint}{path}")
+    assert done.code == 1
+    assert f"use {endpoint}." in done.err
+    assert command.emulator.requests == []

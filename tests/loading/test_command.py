@@ -178,7 +178,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 @pytest.mark.parametrize(
     "words",
     [
-        ["--since", "yesterday"],
+        ["--since", "someday"],
         ["--since", "2026-02-01", "--until", "2026-01-01"],
         ["--wait", "-1"],
         ["--database", "."],

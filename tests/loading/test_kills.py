@@ -54,7 +54,6 @@ PIPELINE = "dlt.pipeline.pipeline.Pipeline"
 LOAD = "dlt.load.load.Load"
 MERGE = "ges_history.warehouses.duckdb_destination._MergeJob.run"
 IN_MERGE = "ges_history.warehouses.duckdb_destination._MergeJob._update"
-INSERT = "ges_history.warehouses.duckdb_destination._InsertJob.run"
 WAREHOUSE = "ges_history.warehouses.duckdb_file.DuckDbFile"
 
 COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
@@ -99,8 +98,6 @@ POINTS_OF_A_FIRST_LOAD = [
     before(f"{LOADING}.commit_schema_update"),
     after(MERGE),
     after(MERGE, 2),
-    before(INSERT),
-    after(INSERT),
     after(COMPLETE),
     after(f"{WAREHOUSE}._make_file"),
     before("ges_history.reports.views._fingerprint"),

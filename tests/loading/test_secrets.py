@@ -360,9 +360,13 @@ def test_bundle_that_is_not_there_is_said_at_once(https: Emulator, tmp_path: Pat
 
 
 def modes(folder: Path) -> dict[str, str]:
-    """Access rights of what lies in a folder, where others than the owner have any."""
-    wide = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
-    return {str(path): oct(mode) for path, mode in wide.items() if mode & 0o077}
+    """Access rights of what lies in a folder, where others than the owner can reach it."""
+    wide = {}
+    for path in folder.iterdir():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            wide |= {str(path): oct(mode)} | (modes(path) if path.is_dir() else {})
+    return wide
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path, emulator: Emulator, fleet: Fleet) -> None:

@@ -1,5 +1,6 @@
 """The page in a real browser: drawn without a network, on any width, with or without scripts."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from browser import CHROMIUM, NO_BROWSER, Visit, chromium, visit
 from ges_history.reports.page import write_page
+from ges_history.warehouses import warehouse_for
 from hostile import write_hostile
 from synthetic import write_database
 
@@ -27,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
     database = write_database(folder / "fleet.duckdb", graphs=12, backups=1_500)
-    write_page(database, folder / "page.html")
+    write_page(warehouse_for(database), folder / "page.html")
     return (folder / "page.html").as_uri()
 
 
@@ -94,18 +96,6 @@ def test_the_window_changes_the_charts(opened: Visit) -> None:
     assert opened.complaints == []
 
 
-def test_pointing_shows_the_figures_of_a_day(opened: Visit) -> None:
-    page = opened.page
-    chart = page.locator("details.card[open] figure[data-chart=duration]").first
-    chart.scroll_into_view_if_needed()
-    expect(chart.locator(".live svg path").first).to_be_visible()
-    box = chart.locator(".live svg").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
-    page.mouse.move(box["x"] + box["width"] / 2 + 4, box["y"] + 64)
-    expect(page.locator("#vg-tooltip-element")).to_contain_text("Median")
-
-
 def test_order_and_choice_rearrange_the_list(opened: Visit) -> None:
     page = opened.page
     page.locator("#order").select_option("name")
@@ -115,6 +105,7 @@ def test_order_and_choice_rearrange_the_list(opened: Visit) -> None:
     shown = page.locator("details.card:visible")
     assert 0 < shown.count() < len(names)
     assert shown.locator(".badge.bad").count() >= shown.count()
+    assert page.locator("#attention-title").inner_text() == f"Needs attention ({shown.count()})"
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1440])
@@ -124,6 +115,42 @@ def test_nothing_scrolls_sideways(browser: Browser, address: str, width: int) ->
         page.locator("details.card figure[data-chart=size]").first.scroll_into_view_if_needed()
         expect(page.locator("details.card .live svg").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_the_calendar_is_drawn_as_wide_as_it_can_be_read(
+    browser: Browser, address: str
+) -> None:
+    for width, weeks in ((390, 26), (1240, 52)):
+        with visit(browser, address, width=width) as found:
+            calendar = found.page.locator("#fleet-calendar")
+            calendar.scroll_into_view_if_needed()
+            cells = calendar.locator(".live svg .mark-rect.role-mark path")
+            expect(cells.first).to_be_attached()
+            assert 7 * (weeks - 1) < cells.count() <= 7 * weeks
+            box = cells.first.bounding_box()
+            assert box is not None
+            assert box["width"] >= 8
+            hint = found.page.get_by_text("Drawn: the last 26 weeks.")
+            expect(hint).to_be_visible(visible=weeks == 26)
+
+
+def test_a_printed_page_shows_every_graph(browser: Browser, address: str, tmp_path: Path) -> None:
+    with visit(browser, address) as found:
+        page = found.page
+        cards = page.locator("details.card").count()
+        page.emulate_media(media="print")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("details.card > summary:visible").count() == cards
+        with_charts = page.locator("details.card figure[data-chart=calendar]:visible").count()
+        assert with_charts == 12 < cards
+        said = page.locator(".on-paper").inner_text()
+        assert f"12 graphs have their charts; the other {cards - 12} are a line each" in said
+        expect(page.locator("#controls")).to_be_hidden()
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details.card[open]").count() == 6
+        paper = page.pdf(path=tmp_path / "page.pdf", format="A4")
+    sheets = len(re.findall(rb"/Type /Page\b", paper))
+    assert 8 < sheets < 25
 
 
 def test_without_scripts_the_still_pictures_are_there(browser: Browser, address: str) -> None:
@@ -149,7 +176,7 @@ def test_dark_and_light_colour_the_same_charts(browser: Browser, address: str) -
 
 
 def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
-    write_page(write_hostile(tmp_path / "hostile.duckdb"), tmp_path / "page.html")
+    write_page(warehouse_for(write_hostile(tmp_path / "hostile.duckdb")), tmp_path / "page.html")
     with visit(browser, (tmp_path / "page.html").as_uri()) as found:
         page = found.page
         page.locator("#find").fill("onerror")

@@ -69,7 +69,9 @@ def test_what_cannot_be_judged_is_unknown_unless_something_is_worse(check: Check
 def test_people_read_a_line_a_finding_the_worst_first(check: Check) -> None:
     lines = check().stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["CRITICAL", "WARNING", "3"]
-    assert re.search(r"overdue: 60, at most 48 h; last success \d{4}-\d\d-\d\d", lines[0])
+    assert re.search(
+        r"overdue: 2 days 12 h, at most 2 days; last success \d{4}-\d\d-\d\d", lines[0]
+    )
     assert "rejected_records: 1 records" in lines[1]
     assert lines[2] == "3 graphs, default policy: 1 critical, 1 warning, 17 met, 6 excluded"
 
@@ -88,7 +90,7 @@ def test_many_graphs_of_a_stale_load_are_one_line(check: Check) -> None:
     ]
     result = check(lives=tuple(still), policy="[[rules]]\nstale_hours = 24\n")
     first, total = result.stdout.splitlines()
-    assert first.startswith("CRITICAL  50 graphs  stale_hours: 96")
+    assert first.startswith("CRITICAL  50 graphs  stale_hours: 4 days, at most 24 h")
     assert "50 critical" in total
 
 
@@ -180,7 +182,7 @@ def test_explain_says_which_rules_apply_to_a_graph_and_why(check: Check) -> None
     result = check("--explain", "fine", policy=POLICY)
     assert result.exit_code == 0
     text = result.stdout
-    assert "rpo_hours: met: 1, at most 24 h" in text
+    assert "rpo_hours: met: 1 h, at most 24 h" in text
     assert re.search(r"line 4: does not name it: graphs = \['late\*'\]", text)
     assert re.search(r"line 7: counts", text)
     assert re.search(r"line 9: names it, too, but comes later", text)
@@ -190,7 +192,7 @@ def test_explain_says_which_rules_apply_to_a_graph_and_why(check: Check) -> None
 def test_explain_takes_an_id_and_says_what_excludes(check: Check) -> None:
     text = check("--explain", "g-late", policy=POLICY).stdout
     assert "line 4: excludes it: exclude = ['*=1+1']" in text
-    assert "rpo_hours: violated (critical): 60, at most 24 h" in text
+    assert "rpo_hours: violated (critical): 2 days 12 h, at most 24 h" in text
 
 
 def test_explain_of_a_graph_that_is_not_there_names_close_ones(check: Check) -> None:

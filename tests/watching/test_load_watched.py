@@ -27,6 +27,11 @@ def command(emulator: Emulator, tmp_path: Path) -> Command:
     return Command(emulator, tmp_path)
 
 
+def unstamped(done: Done) -> list[str]:
+    """The lines of a log without their times."""
+    return [line.split(" ", 1)[1] for line in done.out.splitlines()]
+
+
 def assert_discreet(done: Done) -> None:
     assert SECRET not in done.text
 
@@ -36,7 +41,7 @@ def test_a_load_is_pinged_at_its_start_and_its_end_with_its_summary(
 ) -> None:
     done = command.load(GES_BACKUPS_PING=f"{listener.url}/{SECRET}")
     assert (done.code, listener.paths) == (0, [f"/{SECRET}/start", f"/{SECRET}"])
-    assert listener.received[1].body.decode() == done.out.strip()
+    assert listener.received[1].body.decode().splitlines() == unstamped(done)
     assert_discreet(done)
 
 
@@ -107,7 +112,7 @@ def test_a_webhook_is_told_that_nothing_could_be_done(command: Command, listener
 def test_a_check_and_metrics_follow_in_one_go(command: Command, tmp_path: Path) -> None:
     done = command.load("--check", "--metrics", "ges.prom")
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "2 graphs, default policy: 2 critical, 0 warning, 11 met"
+    assert unstamped(done)[-1] == "2 graphs, default policy: 2 critical, 0 warning, 11 met"
     families = {
         f.name: f for f in text_string_to_metric_families((tmp_path / "ges.prom").read_text())
     }
@@ -138,8 +143,16 @@ def test_a_wrong_policy_stops_no_load(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_page_follows(command: Command, tmp_path: Path) -> None:
-    assert command.load("--page", "fleet.html").code == 0
-    assert "</html>" in (tmp_path / "fleet.html").read_text()
+    done = command.load("--page", "fleet.html")
+    assert (done.code, "</html>" in (tmp_path / "fleet.html").read_text()) == (0, True), done.err
+
+
+def test_a_quiet_load_tells_violations_only(command: Command, tmp_path: Path) -> None:
+    assert command.load("--quiet").out == ""
+    lines = unstamped(command.load("--quiet", "--check"))
+    assert [line.split()[0] for line in lines] == ["CRITICAL", "CRITICAL", "2"]
+    (tmp_path / "ges_policy.toml").write_text("[[rules]]\nmin_backups = 3\n")
+    assert command.load("--quiet", "--check").out == ""
 
 
 def test_an_empty_project_is_checked_too(tmp_path: Path) -> None:

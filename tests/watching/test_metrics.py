@@ -172,7 +172,7 @@ def prometheus(written: Written, tmp_path_factory: pytest.TempPathFactory) -> It
     assert CliRunner().invoke(cli, words).exit_code == 0
     with scraping(textfiles, MONITORING / "ges_backups.rules.yml", folder) as prometheus:
         prometheus.wait_for("ges_backup_graphs")
-        prometheus.wait_for("ALERTS")
+        prometheus.wait_for('ALERTS{alertname="GesBackupRecordsRejected"}')  # the last of the rules
         yield prometheus
 
 

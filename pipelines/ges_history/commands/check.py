@@ -35,10 +35,9 @@ class _Unknown(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """On stderr for people; Nagios reads stdout only."""
-        from ges_history.watching.tell import unknown  # noqa: PLC0415
-
         if self._for_nagios:
-            click.echo(unknown(self.message))
+            words = " ".join(self.message.replace("|", "/").split())
+            click.echo(f"GES BACKUPS UNKNOWN: {words}")
         else:
             click.echo(f"ges-backups: {self.message}", file=file, err=True)
 
@@ -76,8 +75,10 @@ class _Plugin(click.Command):
 
 
 @click.command(cls=_Plugin, epilog=EPILOG)
-@options.database
+@options.databases
+@options.destination
 @options.policy
+@options.project_names
 @click.option(
     "--format",
     "format_",
@@ -95,8 +96,10 @@ class _Plugin(click.Command):
 @click.option("--until", type=options.Instant(), help="Evidence up to here.")
 @options.wait
 def check(
-    database: Path,
+    database: tuple[Path, ...],
+    destination: str,
     policy: Path | None,
+    project_name: tuple[str, ...],
     format_: str,
     explain: str | None,
     since: datetime | None,
@@ -104,19 +107,19 @@ def check(
     wait: float,
 ) -> None:
     """Check the history against a policy, as it is now or over a time of the past."""
-    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
     from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
-    rules = find_policy(policy, database.parent)
-    with DuckDbFile(database).reading(wait, _say) as read:
+    rules = find_policy(policy, database[0].parent)
+    with history_of(database, destination).reading(wait, _say) as read:
         if explain is not None:
             code, content = _explain(read, rules, explain)
         elif since or until:
-            code, content = _evidence(read, rules, since, until, format_)
+            code, content = _evidence(read, rules, since, until, format_, project_name)
         else:
-            code, content = _check(read, rules, format_)
+            code, content = _check(read, rules, format_, project_name)
     click.echo(content, nl=isinstance(content, str))
     sys.exit(code)
 
@@ -125,11 +128,13 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _check(read: "Read", policy: "Policy", format_: str) -> tuple[int, str | bytes]:
+def _check(
+    read: "Read", policy: "Policy", format_: str, projects: tuple[str, ...]
+) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.findings import check as hold  # noqa: PLC0415
 
-    found = hold(read, policy)
+    found = hold(read, policy, projects)
     if format_ == "nagios":
         return found.exit_code, tell.as_nagios(found)
     if format_ == "table":
@@ -138,14 +143,19 @@ def _check(read: "Read", policy: "Policy", format_: str) -> tuple[int, str | byt
 
 
 def _evidence(
-    read: "Read", policy: "Policy", since: datetime | None, until: datetime | None, format_: str
+    read: "Read",
+    policy: "Policy",
+    since: datetime | None,
+    until: datetime | None,
+    format_: str,
+    projects: tuple[str, ...],
 ) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.evidence import violations_between  # noqa: PLC0415
 
     if format_ == "nagios":
         raise click.UsageError("--since and --until look back: use --format table, csv or json.")
-    spans = violations_between(read, policy, since, until)
+    spans = violations_between(read, policy, since, until, projects)
     severities = {span.severity for span in spans}
     code = 2 if "critical" in severities else len(severities)
     if format_ == "table":

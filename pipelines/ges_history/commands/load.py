@@ -1,6 +1,7 @@
 """``ges-backups load``: bring the history up to date."""
 
 import json
+import os
 import sys
 from datetime import datetime
 from importlib.abc import MetaPathFinder
@@ -73,6 +74,7 @@ def load(
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
     from ges_history.loading.projects import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.loading.unknown_settings import iter_unknown_settings  # noqa: PLC0415
     from ges_history.warehouses import warehouse_for  # noqa: PLC0415
     from ges_history.watching.after import Watched  # noqa: PLC0415
 
@@ -80,6 +82,8 @@ def load(
         if not quiet:
             click.echo(stamped(line, sys.stderr), err=True)
 
+    for line in iter_unknown_settings(os.environ):
+        click.echo(stamped(line, sys.stderr), err=True)
     with Watched(wishes(database, **around), say) as watched:
         outcome = run(
             database,

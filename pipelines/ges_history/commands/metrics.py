@@ -9,8 +9,10 @@ from ges_history.errors import HistoryError
 
 
 @click.command()
-@options.database
+@options.databases
+@options.destination
 @options.policy
+@options.project_names
 @click.option(
     "--output",
     "-o",
@@ -20,20 +22,36 @@ from ges_history.errors import HistoryError
     " node-exporter's textfile collector.",
 )
 @options.wait
-def metrics(database: Path, policy: Path | None, output: Path | None, wait: float) -> None:
+def metrics(
+    database: tuple[Path, ...],
+    destination: str,
+    policy: Path | None,
+    project_name: tuple[str, ...],
+    output: Path | None,
+    wait: float,
+) -> None:
     """Write the history as metrics in Prometheus' text format."""
-    from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415
+    from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
     from ges_history.watching.findings import check  # noqa: PLC0415
     from ges_history.watching.gauges import as_text, write_text  # noqa: PLC0415
     from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
-    if output and output.exists() and database.exists() and output.samefile(database):
+    to_screen = output is None or str(output) == "-"
+    if output and any(_is_same(output, path) for path in database):
         raise HistoryError(f"{output} is the database itself; give another file to write to.")
-    rules = find_policy(policy, database.parent)
-    with DuckDbFile(database).reading(wait, lambda line: click.echo(line, err=True)) as read:
-        found = check(read, rules)
+    rules = find_policy(policy, database[0].parent)
+    with history_of(database, destination).reading(wait, _say) as read:
+        found = check(read, rules, project_name)
     content = as_text(found)
-    if output is None or str(output) == "-":
+    if output is None or to_screen:
         click.echo(content, nl=False)
     else:
         write_text(output, content)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

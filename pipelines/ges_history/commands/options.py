@@ -36,6 +36,12 @@ destination = click.option(
     help="Where the history is, by dlt's name: duckdb, postgres, filesystem (a lake).",
 )
 
+spark = click.option(
+    "--spark",
+    metavar="sc://HOST:PORT",
+    help="Let this Spark Connect server work it out, from the files of a lake.",
+)
+
 wait = click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -74,4 +80,11 @@ policy = click.option(
     metavar="FILE",
     help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
     " a default policy.",
+)
+
+project_names = click.option(
+    "--project-name",
+    multiple=True,
+    metavar="NAME",
+    help="Only this project, by its name or id; repeatable.",
 )

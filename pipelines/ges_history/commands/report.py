@@ -66,6 +66,7 @@ STDOUT = Path("-")
 @options.wait
 @options.databases
 @options.destination
+@options.spark
 def report(
     name: str | None,
     *,
@@ -76,6 +77,7 @@ def report(
     wait: float,
     database: tuple[Path, ...],
     destination: str,
+    spark: str | None,
     project_name: tuple[str, ...],
     **selection: Any,
 ) -> None:
@@ -90,7 +92,7 @@ def report(
         raise click.UsageError("These options select from a report: give its NAME.")
     if name is not None and html:
         raise click.UsageError("The page shows the whole fleet: give --html without a NAME.")
-    warehouse = history_of(database, destination)
+    warehouse = history_of(database, destination, spark)
     for target in (output, html):
         _refuse_a_database(target, warehouse)
     if name is not None:

@@ -196,6 +196,11 @@ def _set_aside(path: Path, aside: Path) -> Path:
 
 def _sweep(working: Path) -> None:
     """Remove what killed and failed runs left unfinished, and all but the last loaded packages."""
+    for storage, packages in (("normalize", "extracted"), ("load", "normalized")):
+        if not (
+            working / storage / packages
+        ).is_dir():  # killed while dlt made it: it holds nothing
+            shutil.rmtree(working / storage, ignore_errors=True)
     kept = {"extracted", ".version"}
     unfinished = [path for path in _inside(working / "normalize") if path.name not in kept]
     unfinished += _inside(working / "load" / "new")

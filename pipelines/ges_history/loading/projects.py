@@ -71,7 +71,7 @@ def load(
     if options.since and options.until and options.since >= options.until:
         raise SettingsError("The start of the window, since, must be before its end, until.")
     warehouse = warehouse_for(database, destination, is_demo=is_demo)
-    with dlt_settings(), readable_errors(warehouse):
+    with readable_errors(warehouse), dlt_settings():
         projects = resolve_projects(source_settings, project, isolated=isolated)
         if projects is None:
             settings = resolve_project(source_settings, isolated=isolated)

@@ -52,7 +52,8 @@ class Fleet:
     """The fleet at one instant, as the views have it.
 
     `projects` are rows of `overview`; `anomalies` are those since a day, the newest first;
-    `failed_ever` counts the failed backups of graphs. Rates are from 0 to 1, sizes in MB.
+    `failed_ever` counts the failed backups of graphs that never had a success. Rates are from 0
+    to 1, sizes in MB.
     """
 
     as_of: datetime
@@ -148,17 +149,19 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
     as_of: datetime = read("SELECT CURRENT_TIMESTAMP AS as_of").to_pylist()[0]["as_of"]
     since = since or (as_of - timedelta(days=RECENT_DAYS)).date()
     ordered = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
+    recovery = scope.query(read, ordered.format("recovery_point"))
+    has_failures_only = any(not row["successes"] for row in recovery)
     return Fleet(
         as_of=as_of,
         projects=scope.query(read, _PROJECTS),
-        recovery=scope.query(read, ordered.format("recovery_point")),
+        recovery=recovery,
         growth=scope.query(read, ordered.format("growth")),
         running=scope.query(read, ordered.format("running") + ", started_at"),
         health=scope.query(read, ordered.format("load_health")),
         anomalies=scope.query(read, _ANOMALIES, since),
         failed_ever={
             (row["project_id"], row["graph_id"]): row["failed"]
-            for row in scope.query(read, _FAILED_EVER)
+            for row in (scope.query(read, _FAILED_EVER) if has_failures_only else [])
         },
     )
 
@@ -170,5 +173,5 @@ ORDER BY started_at DESC, project_id, graph_id, backup_id, kind
 """
 _FAILED_EVER = """
 SELECT project_id, graph_id, CAST(SUM(failed) AS BIGINT) AS failed FROM reports.reliability
-WHERE {scope} GROUP BY project_id, graph_id
+WHERE {scope} GROUP BY project_id, graph_id HAVING SUM(succeeded) = 0
 """

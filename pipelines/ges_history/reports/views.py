@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ges_history.reports.catalogue import (
+    HELPERS,
     TABLE,
     column_texts,
     description_of,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "HELPERS",
     "descriptions",
     "rebuild",
     "report_names",

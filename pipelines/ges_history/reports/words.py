@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import date, datetime
+from math import floor
 
 NONE = "\N{EN DASH}"
 
@@ -59,14 +60,14 @@ def hours(value: float | None) -> str:
         return NONE
     if value < 0:
         return f"\u2212{hours(-value)}"
-    total = round(value * 3600)
+    total = _whole(value * 3600)
     if total < 3600:
         minutes, rest = divmod(total, 60)
         return _two(minutes, "min", rest if minutes < 10 else 0, "s")
-    total = round(total / 60)
+    total = _whole(total / 60)
     if total < 48 * 60:
         return _two(*_parts(total, 60, "h", "min"))
-    days, rest = divmod(round(total / 60), 24)
+    days, rest = divmod(_whole(total / 60), 24)
     return _two(days, "days", rest if days < 14 else 0, "h")
 
 
@@ -106,6 +107,11 @@ def harmless(text: str) -> str:
         else char
         for char in text
     )
+
+
+def _whole(value: float) -> int:
+    """To the nearest whole, halves up, as the page's script does."""
+    return floor(value + 0.5)
 
 
 def _parts(total: int, divisor: int, large: str, small: str) -> tuple[int, str, int, str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from ges_history.errors import DatabaseError
 from ges_history.warehouses.seam import Warehouse
 
+KINDS = ("duckdb", "postgres", "filesystem")
+
 
 def warehouse_for(
     database: str | Path, destination: str = "duckdb", *, is_demo: bool = False
@@ -13,19 +15,53 @@ def warehouse_for(
 
     Args:
         database: A DuckDB file; for other destinations it still names the folder of packages.
-        destination: dlt's name of the destination.
+        destination: dlt's name of the destination: `duckdb`, `postgres`, `filesystem` (a lake), or
+            a name that ``DESTINATION__NAME__DESTINATION_TYPE`` makes one of these.
         is_demo: The history is a demo's.
+
+    Raises:
+        DatabaseError: There is no such destination, it cannot hold a history, or a driver is missing.
     """
+    kind = destination if destination in KINDS else _kind_of(destination)
+    if kind == "postgres":
+        return _postgres(database, destination)
+    if kind == "filesystem":
+        raise DatabaseError("The lake is not there yet.")
     from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415 - as it is asked for
 
-    if destination == "postgres":
-        return _postgres(database)
-    if destination != "duckdb":
-        raise DatabaseError(f"The destination {destination} cannot hold a history: use duckdb.")
-    return DuckDbFile(database, is_demo=is_demo)
+    file = database if destination == "duckdb" else _file_of(destination)
+    return DuckDbFile(file, is_demo=is_demo)
 
 
-def _postgres(beside: str | Path) -> Warehouse:
+def _kind_of(name: str) -> str:
+    """What a destination is that is set up by a name of its own, in dlt's configuration."""
+    from dlt import config  # noqa: PLC0415 - a second to import
+
+    said = str(config.get(f"destination.{name}.destination_type") or "")
+    kind = said.removeprefix("dlt.destinations.")
+    if kind in KINDS:
+        return kind
+    if kind:
+        raise DatabaseError(
+            f"The destination {name} is {kind}, which cannot hold a history: use {' or '.join(KINDS)}."
+        )
+    raise DatabaseError(
+        f"There is no destination {name!r}: use {' or '.join(KINDS)}, or set "
+        f"DESTINATION__{name.upper()}__DESTINATION_TYPE to one of these."
+    )
+
+
+def _file_of(name: str) -> Path:
+    """The file of a DuckDB destination that is set up by name."""
+    from dlt import secrets  # noqa: PLC0415 - a second to import
+
+    said: object = secrets.get(f"destination.{name}.credentials")
+    if not isinstance(said, str):
+        raise DatabaseError(f"DESTINATION__{name.upper()}__CREDENTIALS must be the path of a file.")
+    return Path(said.removeprefix("duckdb:///"))
+
+
+def _postgres(beside: str | Path, destination: str) -> Warehouse:
     try:
         from ges_history.warehouses.postgres import PostgresDatabase  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -34,4 +70,4 @@ def _postgres(beside: str | Path) -> Warehouse:
         raise DatabaseError(
             "PostgreSQL needs a driver: pip install 'ges-backup-history[postgres]'."
         ) from error
-    return PostgresDatabase(beside)
+    return PostgresDatabase(beside, destination)

@@ -7,7 +7,7 @@ merged from there: the memory that it takes is that of a file, and a file that i
 because the process was killed before dlt noted it down, changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import duckdb
@@ -17,6 +17,7 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_changed_cond
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
+from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import duckdb as dlt_duckdb
 from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
@@ -98,31 +99,28 @@ class _Client(DuckDbClient):
         """No table needs it, so there is none."""
         return False
 
+    def update_stored_schema(
+        self,
+        only_tables: Iterable[str] | None = None,  # noqa: ARG002
+        expected_update: TSchemaTables | None = None,
+        force: bool = False,
+    ) -> TSchemaTables | None:
+        """dlt's own, for all tables at once: it would take a schema for applied when some of them are."""
+        return super().update_stored_schema(None, expected_update, force)  # type: ignore[arg-type]
+
     def create_load_job(
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
     ) -> LoadJob:
-        """A merge for the tables that dlt would merge, a plain insert for the others."""
+        """A merge of our own for the files of the tables that dlt would merge."""
         job = super().create_load_job(table, file_path, load_id, restore)
-        if type(job) is not DuckDbCopyJob:
-            return job
-        is_merged = table["write_disposition"] == "merge"
-        return _MergeJob(file_path) if is_merged else _InsertJob(file_path)
+        is_ours = type(job) is DuckDbCopyJob and table["write_disposition"] == "merge"
+        return _MergeJob(file_path) if is_ours else job
 
     def _create_merge_followup_jobs(
         self,
         table_chain: Sequence[PreparedTableSchema],  # noqa: ARG002
     ) -> list[FollowupJobRequest]:
         return []
-
-
-class _InsertJob(DuckDbCopyJob):
-    """Inserts the rows of one Parquet file, wherever it lies."""
-
-    def run(self) -> None:
-        client = self._sql_client = self._job_client.sql_client
-        table = client.make_qualified_table_name(self.load_table_name)
-        insert = f"INSERT INTO {table} BY NAME SELECT * FROM {_parquet(self)}"  # noqa: S608
-        with_memory(client, lambda: client.execute_sql(insert))
 
 
 class _MergeJob(DuckDbCopyJob):

@@ -63,21 +63,37 @@ class DuckDbFiles:
         raise DatabaseError(f"{self.name} are one history to read only: give a single --database.")
 
 
-def history_of(databases: Databases, destination: str = "duckdb") -> Warehouse:
+def history_of(
+    databases: Databases, destination: str = "duckdb", spark: str | None = None
+) -> Warehouse:
     """The warehouse to read: one database or several, or where else a history lives.
 
     Args:
         databases: A DuckDB file, a glob, or several of these. For other destinations only the
             first counts, as for `warehouse_for`.
         destination: dlt's name of the destination.
+        spark: A Spark Connect server that reads a lake, ``sc://HOST:PORT``.
 
     Raises:
         NoHistory: A glob finds no file.
     """
     if destination != "duckdb":
         given = [databases] if isinstance(databases, str | Path) else list(databases)
-        return warehouse_for(given[0], destination)
+        warehouse = warehouse_for(given[0], destination)
+        return _by_spark(warehouse, spark) if spark else warehouse
+    if spark:
+        raise DatabaseError("Spark reads a lake only: give --destination filesystem.")
     files = database_files(databases)
     if len(files) == 1:
         return warehouse_for(files[0])
     return cast("Warehouse", DuckDbFiles(files))
+
+
+def _by_spark(warehouse: Warehouse, remote: str) -> Warehouse:
+    """A lake, read by a server."""
+    from ges_history.warehouses.lake import LakeWarehouse  # noqa: PLC0415 - as it is asked for
+    from ges_history.warehouses.spark import SparkLake  # noqa: PLC0415
+
+    if not isinstance(warehouse, LakeWarehouse):
+        raise DatabaseError("Spark reads a lake only: give --destination filesystem.")
+    return cast("Warehouse", SparkLake(warehouse, remote))

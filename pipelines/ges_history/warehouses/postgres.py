@@ -55,6 +55,7 @@ class PostgresDatabase:
 
     Args:
         beside: The folder of packages stands beside this file, as it does for a DuckDB file.
+        destination: Its name in dlt's configuration.
 
     Raises:
         PostgresError: There are no credentials in dlt's configuration, or no driver.
@@ -62,8 +63,8 @@ class PostgresDatabase:
 
     dialect = "postgres"
 
-    def __init__(self, beside: str | Path) -> None:
-        self._server = PostgresServer()
+    def __init__(self, beside: str | Path, destination: str = "postgres") -> None:
+        self._server = PostgresServer(destination)
         self.name = self._server.name
         place = hashlib.blake2b(self._server.place.encode(), digest_size=4).hexdigest()
         self.folder = Path(beside).resolve().parent / f".ges_backups.postgres-{place}.dlt"

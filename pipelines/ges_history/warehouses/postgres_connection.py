@@ -56,8 +56,8 @@ class PostgresServer:
         PostgresError: They are no credentials; the message does not repeat them.
     """
 
-    def __init__(self) -> None:
-        self.credentials: PostgresCredentials = _resolved()
+    def __init__(self, destination: str = "postgres") -> None:
+        self.credentials: PostgresCredentials = _resolved(destination)
         self.name = f"the PostgreSQL database {self.place}"
 
     @property
@@ -148,7 +148,7 @@ class PostgresServer:
         return text.replace(password, "***") if password else text
 
 
-def _resolved() -> "PostgresCredentials":
+def _resolved(destination: str) -> "PostgresCredentials":
     from dlt.common.configuration.exceptions import (  # noqa: PLC0415
         ConfigFieldMissingException,
         ConfigurationException,
@@ -160,7 +160,8 @@ def _resolved() -> "PostgresCredentials":
 
     try:
         wanted = PostgresClientConfiguration()._bind_dataset_name(DATASET)
-        credentials = postgres().configuration(wanted).credentials
+        known = postgres(destination_name=destination)
+        credentials = known.configuration(wanted).credentials
     except ConfigFieldMissingException:
         raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
     except (ConfigurationException, ValueError):

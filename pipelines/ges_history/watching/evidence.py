@@ -5,7 +5,7 @@ ends with the start of the next success, with the graph's leaving its project, o
 length counts up to the time when the graph was last listed without an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -73,7 +73,11 @@ class _Gap:
 
 
 def violations_between(
-    read: Read, policy: Policy, since: datetime | None = None, until: datetime | None = None
+    read: Read,
+    policy: Policy,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    projects: Collection[str] = (),
 ) -> list[Span]:
     """The spans of violation that overlap a window, by graph and time.
 
@@ -82,11 +86,16 @@ def violations_between(
         policy: Its rules of the kinds `TIMED` count; `overdue` goes by the rhythm of today.
         since: Begin of the window; default: the beginning.
         until: The instant before which it ends; default: now.
+        projects: Names or ids of those to look at; default: all.
+
+    Raises:
+        HistoryError: There is no such project.
     """
+    graphs = read_facts(read, ()).only(projects).graphs
     ruled = [
         (graph, rule, target)
         for kind in TIMED
-        for graph in read_facts(read, ()).graphs
+        for graph in graphs
         for rule, target in _ruled(policy, kind, graph)
     ]
     if not ruled:

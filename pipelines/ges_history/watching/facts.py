@@ -11,22 +11,24 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
+from ges_history.errors import HistoryError
 from ges_history.warehouses.seam import Read
+from ges_history.watching.recent import DAYS, newest_successes, over_newest
 
 RECENT_SIZES, EARLIER_SIZES = 3, 30
 """A lasting change is that of the median of so many last sizes from that of those before."""
 
 FEWEST_STALE_HOURS, MOST_STALE_HOURS = 6.0, 48.0
 
-GRAPHS = """
+GRAPHS = f"""
 SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
-    r.known_until, r.last_success_at, r.usual_gap_hours, r.successes,
+    r.known_until, r.last_success_at, r.usual_gap_hours,
     (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.known_until)) / 3600.0 AS stale_hours,
     h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests
-FROM reports.recovery_point AS r
+FROM ({over_newest("recovery_point")}) AS r
 LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
 ORDER BY r.project_id, r.graph_id
-"""
+"""  # noqa: S608 - SQL of ours
 
 BACKUPS = """
 WITH known AS (
@@ -34,6 +36,7 @@ WITH known AS (
     FROM reports.graph_names
 )
 SELECT b.project_id, b.graph_id, COUNT(*) AS backups_kept,
+    COUNT(CASE WHEN b.status = 'success' THEN 1 END) AS successes,
     COUNT(CASE WHEN b.deleted_at IS NULL THEN 1 END) AS source_backups,
     CAST(COALESCE(SUM(CASE WHEN b.deleted_at IS NULL THEN b.size END), 0) AS BIGINT) AS source_mb,
     COUNT(CASE WHEN b.deleted_at IS NULL AND b.status = 'success' THEN 1 END) AS source_successes,
@@ -83,8 +86,8 @@ WITH sizes AS (
         ROW_NUMBER() OVER (
             PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
         ) AS place
-    FROM ges.backups
-    WHERE status = 'success' AND size IS NOT NULL
+    FROM ({newest_successes(RECENT_SIZES + EARLIER_SIZES, "b.size IS NOT NULL")}) AS newest
+    WHERE size IS NOT NULL
 )
 SELECT project_id, graph_id, COUNT(*) AS sizes,
     MEDIAN(CASE WHEN place <= {RECENT_SIZES} THEN size END) AS recent_mb,
@@ -94,12 +97,12 @@ WHERE place <= {RECENT_SIZES + EARLIER_SIZES}
 GROUP BY project_id, graph_id
 """  # noqa: S608 - two whole numbers of ours
 
-ANOMALIES = """
+ANOMALIES = f"""
 SELECT project_id, graph_id, COUNT(*) AS anomalies
-FROM reports.anomalies
-WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '7' DAY
+FROM ({over_newest("anomalies")}) AS a
+WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '{DAYS}' DAY
 GROUP BY project_id, graph_id
-"""
+"""  # noqa: S608 - SQL of ours
 
 REJECTED = """
 SELECT project_id, graph_id, COUNT(*) AS rejected_30d
@@ -209,6 +212,24 @@ class Facts:
 
     graphs: tuple[Graph, ...]
     projects: tuple[Project, ...]
+
+    def only(self, names: Collection[str]) -> "Facts":
+        """Those of some projects, by name or id; no names: all.
+
+        Raises:
+            HistoryError: There is no such project.
+        """
+        if not names:
+            return self
+        known = {name for project in self.projects for name in (project.project_id, project.name)}
+        for name in names:
+            if name not in known:
+                raise HistoryError(
+                    f"The history knows no project {name!r}; there are {', '.join(sorted(known))}."
+                )
+        kept = tuple(p for p in self.projects if p.project_id in names or p.name in names)
+        ids = {project.project_id for project in kept}
+        return Facts(tuple(graph for graph in self.graphs if graph.project_id in ids), kept)
 
 
 def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:

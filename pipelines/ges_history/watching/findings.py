@@ -1,7 +1,7 @@
 """What a policy finds in a history: a finding for each graph and kind of rule that names it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -101,15 +101,19 @@ class Check:
         return {0: 2, 1: 1, 2: 3, 3: 0}[worst]
 
 
-def check(read: Read, policy: Policy) -> Check:
+def check(read: Read, policy: Policy, projects: Collection[str] = ()) -> Check:
     """Hold a policy against a history.
 
     Args:
         read: Of a warehouse's `reading()`.
         policy: What must hold.
+        projects: Names or ids of those to check; default: all.
+
+    Raises:
+        HistoryError: There is no such project.
     """
     parts = {NEEDS[kind] for kind in policy.kinds if kind in NEEDS}
-    return judged(read_facts(read, parts), policy)
+    return judged(read_facts(read, parts).only(projects), policy)
 
 
 def judged(facts: Facts, policy: Policy) -> Check:

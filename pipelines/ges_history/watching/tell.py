@@ -67,11 +67,6 @@ def as_nagios(check: Check) -> str:
     return "\n".join(lines)
 
 
-def unknown(reason: str) -> str:
-    """What Nagios is told where nothing could be checked."""
-    return f"GES BACKUPS UNKNOWN: {_plain(reason)}"
-
-
 def as_table(findings: Iterable[Finding]) -> "pa.Table":
     """The findings as rows of the columns `COLUMNS`."""
     return _table(findings, COLUMNS)

@@ -7,6 +7,7 @@ policy's; without one, twice the graph's usual gap, as `overdue` has it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 from ges_history.reports.overview import Fleet, Key, Scope
@@ -34,6 +35,11 @@ class Adherence:
     def verdict(self, place: int) -> str:
         """`met`, `missed` or `unknown`."""
         return verdict(self.ages[place], self.target_hours)
+
+    def since(self, day: int) -> tuple[int, list[float | None]]:
+        """The first day and the ages of those days that are not before a day."""
+        skipped = min(max(day - self.first_day, 0), len(self.ages))
+        return self.first_day + skipped, self.ages[skipped:]
 
     @property
     def badness(self) -> tuple[float, float, float]:
@@ -81,7 +87,7 @@ def _split(table: Any) -> Any:
     numbers = table.column("number").to_numpy()
     days, ages = days_of(table.column("day")), table.column("age_hours").to_pylist()
     starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-    for first, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
+    for first, end in pairwise([*starts, len(numbers)]):
         yield int(numbers[first]), days[first:end], ages[first:end]
 
 

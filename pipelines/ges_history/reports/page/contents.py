@@ -13,7 +13,7 @@ from ges_history.reports.page.days import read_days
 from ges_history.reports.page.stored import Stored, read_stored
 from ges_history.warehouses.seam import Read
 
-POINT_BUDGET = 180_000
+POINT_BUDGET = 150_000
 """Days times graphs that the page carries, which keeps its size to a few MB."""
 FEWEST_WEEKS, MOST_WEEKS = 13, 104
 
@@ -66,7 +66,7 @@ def read_contents(
         fleet=fleet,
         stored=read_stored(read, scope, fleet, first_day),
         inventory=scope.query(read, _VIEW.format("inventory") + ", backup_method"),
-        reliability=scope.query(read, _VIEW.format("reliability") + ", month"),
+        reliability=scope.query(read, _MONTHS, first_day.replace(day=1)),
         sizes=read_days(read, scope, _SIZES, first_day),
         durations=read_days(read, scope, _DURATIONS, first_day),
         outcomes=read_days(read, scope, _OUTCOMES, first_day),
@@ -75,6 +75,10 @@ def read_contents(
 
 
 _VIEW = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
+_MONTHS = """
+SELECT * FROM reports.reliability WHERE month >= ? AND {scope}
+ORDER BY graph_name, project_id, graph_id, month
+"""
 _SIZES = """
 SELECT project_id, graph_id, day, size_mb, CAST(avg_7d_mb AS DOUBLE) AS avg_7d_mb
 FROM reports.size_trend

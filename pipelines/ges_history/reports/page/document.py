@@ -40,7 +40,7 @@ from ges_history.reports.page.series import (
     stored_unit,
     units,
 )
-from ges_history.reports.page.stills import WIDTH, Run, draw_still, runs, sparkline
+from ges_history.reports.page.stills import WIDTH, day_paths, draw_still, sparkline
 
 UNFOLDED = 6
 """Graphs that are unfolded on the screen."""
@@ -50,8 +50,11 @@ ROWS_SHOWN = 12
 """Rows of a table before the rest is folded."""
 ROWS_KEPT = 300
 """Rows of a table that the page carries at all."""
+GRAPHS_KEPT = 1_500
+"""Graphs, the worst, that have a card of their own: 10 MB hold no more."""
 STRIP_DAYS = 7 * CALENDAR_WEEKS
-"""Days of a strip of the objectives, at most."""
+"""Days of a strip of the objectives, at most; half of them where there are not few graphs."""
+FEW_GRAPHS = 300
 
 
 def render(contents: Contents) -> str:
@@ -77,11 +80,13 @@ def render(contents: Contents) -> str:
         verdict=verdict(graphs),
         alarms=fleet_alarms(fleet),
         headline=headline(contents, graphs),
-        graphs=graphs,
+        graphs=graphs[:GRAPHS_KEPT],
+        left_out=max(len(graphs) - GRAPHS_KEPT, 0),
+        graphs_kept=GRAPHS_KEPT,
         alarmed=[graph for graph in graphs if graph.alarms],
         remarked=[graph for graph in graphs if graph.problems and not graph.alarms],
         judged=_by_adherence(graphs),
-        strips={graph.place: _strip_runs(graph, strip) for graph in graphs},
+        strip_paths=partial(_strip_paths, strip=strip),
         strip=strip,
         growing=_fastest(graphs),
         ambiguous={name for name, amount in names.items() if amount > 1},
@@ -93,7 +98,7 @@ def render(contents: Contents) -> str:
         stored_summary=cards.stored_summary(contents.stored),
         fleet_calendar=_calendar(specs, fleet_days, today, FLEET_CALENDAR_WEEKS, 900),
         fleet_summary=cards.calendar_summary(fleet_days),
-        calendars={graph.key: _calendar_words(graph, today) for graph in graphs},
+        calendar_words=partial(_calendar_words, today=today),
         unfolded=UNFOLDED,
         rows_shown=ROWS_SHOWN,
         rows_kept=ROWS_KEPT,
@@ -122,21 +127,23 @@ def _packed(
             calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
         ),
         "stored": packed_stored(contents.stored),
-        "graphs": [packed_graph(graph, today) for graph in graphs],
+        "graphs": [packed_graph(graph, today, strip["first"]) for graph in graphs[:GRAPHS_KEPT]],
     }
 
 
 def _strip(contents: Contents, today: int) -> dict[str, int]:
     """The days that the strips of the objectives show."""
-    first = max(day_number(contents.first_day), today - STRIP_DAYS + 1)
+    few = len(contents.fleet.recovery) <= FEW_GRAPHS
+    days = STRIP_DAYS if few else STRIP_DAYS // 2
+    first = max(day_number(contents.first_day), today - days + 1)
     return {"first": first, "days": today - first + 1}
 
 
-def _strip_runs(graph: Graph, strip: dict[str, int]) -> list[Run]:
-    """A graph's strip: days of the same verdict together."""
+def _strip_paths(graph: Graph, strip: dict[str, int]) -> dict[str, str]:
+    """A graph's strip: the outlines of its days by verdict."""
     found = graph.adherence
     if found is None:
-        return []
+        return {}
     first = strip["first"]
     days = range(first, first + strip["days"])
     verdicts = [
@@ -145,7 +152,7 @@ def _strip_runs(graph: Graph, strip: dict[str, int]) -> list[Run]:
         else UNKNOWN
         for day in days
     ]
-    return runs(verdicts)
+    return day_paths(verdicts)
 
 
 def _by_adherence(graphs: Sequence[Graph]) -> list[Graph]:

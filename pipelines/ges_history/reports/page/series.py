@@ -24,8 +24,8 @@ Packed = list[Any]
 Datasets = dict[str, list[Row]]
 
 
-def packed_graph(graph: Graph, today: int) -> Row:
-    """All series of one graph, as the script takes them."""
+def packed_graph(graph: Graph, today: int, strip_from: int = 0) -> Row:
+    """All series of one graph, as the script takes them; its strip begins with a day."""
     size_name, duration_name = units(graph)
     adherence = graph.adherence
     return {
@@ -38,7 +38,7 @@ def packed_graph(graph: Graph, today: int) -> Row:
         "f": forecast(graph, today),
         "a": marks(graph),
         "u": [size_name[1], duration_name[1]],
-        "h": packed_ages(adherence.first_day, adherence.ages) if adherence else 0,
+        "h": packed_ages(*adherence.since(strip_from)) if adherence else 0,
         "t": adherence.target_hours if adherence else None,
     }
 

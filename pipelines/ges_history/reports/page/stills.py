@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 import vl_convert
 
@@ -35,21 +34,14 @@ def _tidy(svg: str) -> str:
     return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', svg, count=1)
 
 
-class Run(NamedTuple):
-    """Days in a row of the same verdict: the first, from 0, and how many."""
-
-    verdict: str
-    first: int
-    days: int
-
-
-def runs(verdicts: Sequence[str]) -> list[Run]:
-    """Equal neighbours together: few marks for many days."""
-    found = list[Run]()
+def day_paths(verdicts: Sequence[str]) -> dict[str, str]:
+    """{verdict: the outline of its days}, a day 1 wide and 10 high; neighbours together."""
+    paths, first = dict[str, str](), 0
     for verdict, days in groupby(verdicts):
-        first = found[-1].first + found[-1].days if found else 0
-        found.append(Run(verdict, first, len(list(days))))
-    return found
+        length = len(list(days))
+        paths[verdict] = paths.get(verdict, "") + f"M{first} 0h{length}v10h-{length}z"
+        first += length
+    return paths
 
 
 def sparkline(values: Iterable[float], points: int = 40) -> str:

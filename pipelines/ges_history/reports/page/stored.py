@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from ges_history.reports.overview import Fleet, Key, Row, Scope
 from ges_history.warehouses.seam import Read
@@ -46,20 +46,24 @@ def read_stored(read: Read, scope: Scope, fleet: Fleet, first_day: date) -> Stor
     """Add up what each day brought and took, from the beginning of the history."""
     now = scope.query(read, _NOW)
     largest = [(row["project_id"], row["graph_id"]) for row in now[:LARGEST] if row["stored_mb"]]
-    names = {(row["project_id"], row["graph_id"]): row["graph_name"] for row in now}
-    changes = scope.query(read, _CHANGES)
+    names = [str(row["graph_name"]) for row in now[: len(largest)]]
+    cases = "".join(
+        f" WHEN project_id = ? AND graph_id = ? THEN {part}" for part in range(len(largest))
+    )
+    part = f"CASE{cases} ELSE {LARGEST} END" if cases else str(LARGEST)
+    changes = scope.query(read, _CHANGES.format(part=part, scope="{scope}"), *chain(*largest))
     today = fleet.as_of.date()
     if changes:
         first_day = max(first_day, changes[0]["day"])
+
+    def daily(place: int) -> list[int]:
+        return _daily((row for row in changes if row["part"] == place), first_day, today)
+
     parts = [
-        Part(key, str(names[key]), _daily(_of(read, key), first_day, today)) for key in largest
+        Part(key, name, daily(n)) for n, (key, name) in enumerate(zip(largest, names, strict=True))
     ]
-    shown = [sum(day) for day in zip(*(part.stored_mb for part in parts), strict=True)]
-    rest = _daily(changes, first_day, today)
-    if shown:
-        rest = [total - part for total, part in zip(rest, shown, strict=True)]
     if len(now) > len(largest) and changes:
-        parts.append(Part(None, f"{len(now) - len(largest):,} others", rest))
+        parts.append(Part(None, f"{len(now) - len(largest):,} others", daily(LARGEST)))
     since = fleet.totals["complete_since"]
     return Stored(
         first_day=first_day,
@@ -82,10 +86,6 @@ def _ahead(fleet: Fleet, today: date) -> list[tuple[date, float]]:
     ]
 
 
-def _of(read: Read, key: Key) -> list[Row]:
-    return list(read(_GRAPH, *key).to_pylist())
-
-
 def _daily(changes: Iterable[Row], first_day: date, last_day: date) -> list[int]:
     """The sum up to the end of each day."""
     days = (last_day - first_day).days + 1
@@ -106,15 +106,12 @@ GROUP BY project_id, graph_id, graph_name
 ORDER BY stored_mb DESC, project_id, graph_id
 """
 _CHANGES = """
-SELECT day, CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS change_mb
-FROM reports.storage_trend
-WHERE {scope}
-GROUP BY day
-ORDER BY day
-"""
-_GRAPH = """
-SELECT day, CAST(added_mb - removed_mb AS BIGINT) AS change_mb
-FROM reports.storage_trend
-WHERE project_id = ? AND graph_id = ?
-ORDER BY day
+SELECT part, day, CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS change_mb
+FROM (
+    SELECT {part} AS part, day, added_mb, removed_mb
+    FROM reports.storage_trend
+    WHERE {scope}
+) AS parts
+GROUP BY part, day
+ORDER BY day, part
 """

@@ -52,6 +52,7 @@ known AS (
                 ELSE last_complete_at
             END AS read_at
         FROM ges.listings
+        WHERE graph_id <> '*'
         UNION ALL
         SELECT project_id, graph_id, MIN(started_at) AS first_backup_at,
             MAX(started_at) AS last_backup_at, NULL AS listed_at, NULL AS read_at

@@ -213,6 +213,7 @@
     tooltip.hidden = !strip;
     if (!strip) return;
     const graph = packed.graphs[Number(strip.dataset.graph)];
+    if (!graph?.h) { tooltip.hidden = true; return; }
     const { first, hours: found } = ages(graph.h);
     const box = strip.getBoundingClientRect();
     const day = packed.strip.first + Math.min(Math.floor((event.clientX - box.left) / box.width * packed.strip.days), packed.strip.days - 1);

@@ -1,0 +1,132 @@
+"""dlt's destination `filesystem`, with every table of a history in Delta.
+
+What differs from dlt's own: all data tables are Delta tables, made before their first row, and
+rows come into them by `lake_upsert`, not by a merge that joins the whole table.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
+from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.destination.utils import get_merge_compare_columns
+from dlt.destinations import filesystem
+from dlt.destinations.impl.filesystem.filesystem import (
+    FilesystemClient,
+    ReferenceFollowupJob,
+    TableFormatLoadFilesystemJob,
+)
+from dlt.destinations.job_impl import FinalizedLoadJob
+
+from ges_history.warehouses.lake_lock import Fence
+from ges_history.warehouses.lake_storage import LakeStorage
+from ges_history.warehouses.lake_upsert import Staged, upsert
+
+KEPT_STATES = 5
+COMMIT_TRIES = 8
+
+
+class HistoryLake(filesystem):
+    """The destination; dlt's state and configuration know it as `filesystem`.
+
+    Attributes:
+        storage: The lake.
+        fence: What the load of the project holds.
+    """
+
+    storage: LakeStorage
+    fence: Fence
+
+    @classmethod
+    def of(cls, storage: LakeStorage, fence: Fence) -> "HistoryLake":
+        """The destination of one project's load; dlt itself looks at the arguments of `__init__`."""
+        destination = cls(max_state_files=KEPT_STATES)
+        destination.storage = storage
+        destination.fence = fence
+        return destination
+
+    @property
+    def client_class(self) -> type[FilesystemClient]:
+        """What loads into it."""
+        return type("LakeClient", (_Client,), {"storage": self.storage, "fence": self.fence})
+
+    @property
+    def destination_type(self) -> str:
+        """As dlt's own, so that a plain dlt script works on the same lake."""
+        return "dlt.destinations.filesystem"
+
+    def _raw_capabilities(self) -> DestinationCapabilitiesContext:
+        """dlt's own for Delta tables, without a hint on each."""
+        capabilities = super()._raw_capabilities()
+        capabilities.preferred_loader_file_format = "parquet"
+        strategies = list(capabilities.supported_merge_strategies or ())
+        capabilities.merge_strategies_selector = lambda _, *, table_schema: strategies  # noqa: ARG005
+        return capabilities
+
+
+class _Client(FilesystemClient):
+    storage: LakeStorage
+    fence: Fence
+
+    def prepare_load_table(self, table_name: str) -> PreparedTableSchema:
+        """dlt's own, as a Delta table unless it is one of dlt's."""
+        table = super().prepare_load_table(table_name)
+        if not self.is_dlt_table(table_name):
+            table["table_format"] = "delta"
+        return table
+
+    def get_load_job_class(self, table: PreparedTableSchema, file_path: str) -> type[LoadJob]:
+        """dlt's own; its jobs that do nothing are run, since it waits a second for what never ran."""
+        job = super().get_load_job_class(table, file_path)
+        return _NothingToDo if issubclass(job, FinalizedLoadJob) else job
+
+    @staticmethod
+    def get_reference_followup_job_class(
+        table: PreparedTableSchema,
+    ) -> type[ReferenceFollowupJob] | None:
+        """What brings all files of a table into it."""
+        return _UpsertJob if table.get("table_format") == "delta" else None
+
+    def complete_load(self, load_id: str) -> None:
+        """Say that a load is complete; one that lost the project says nothing."""
+        self.fence.check()
+        super().complete_load(load_id)
+
+
+class _NothingToDo(HasFollowupJobs, RunnableLoadJob):
+    """For a file that waits for all files of its table."""
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
+class _UpsertJob(TableFormatLoadFilesystemJob):
+    _job_client: _Client
+
+    def run(self) -> None:
+        from deltalake.exceptions import CommitFailedError  # noqa: PLC0415
+
+        client = self._job_client
+        with tempfile.TemporaryDirectory(prefix="ges-lake-") as spill:
+            for attempt in range(1, COMMIT_TRIES + 1):
+                try:
+                    upsert(client.storage, self._staged(), client.fence, Path(spill))
+                    break
+                except CommitFailedError:
+                    if attempt == COMMIT_TRIES:
+                        raise
+                time.sleep(0.1 * attempt)
+
+    def _staged(self) -> Staged:
+        table: Any = self._load_table
+        columns = table["columns"].items()
+        return Staged(
+            table=self.load_table_name,
+            files=self.file_paths,
+            keys=[name for name, hints in columns if hints.get("primary_key")],
+            compared=get_merge_compare_columns(table),
+            is_insert_only=table.get("x-merge-strategy") == "insert-only",
+        )

@@ -1,0 +1,54 @@
+"""What the drivers of a lake say, as sentences."""
+
+import re
+
+from ges_history.errors import DatabaseError, HistoryError
+
+_SECRET = re.compile(r"(?i)(signature|credential|token|key|secret)[^\s,;&]*=[^\s,;&]+")
+
+
+def explain(error: BaseException, name: str) -> HistoryError:
+    """An error of deltalake, of the bucket or of DuckDB.
+
+    Args:
+        error: The error.
+        name: The lake, for people.
+    """
+    from deltalake.exceptions import DeltaProtocolError, SchemaMismatchError  # noqa: PLC0415
+
+    if isinstance(error, HistoryError):
+        return error
+    words = str(error)
+    is_lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError)
+    return DatabaseError(
+        _sentence(words, name) or f"The lake {name} says: {_first_line(words)}",
+        is_lasting=is_lasting,
+    )
+
+
+def _sentence(words: str, name: str) -> str | None:
+    """What is wrong, where it is one of the things that go wrong with a bucket."""
+    lower = words.lower()
+    known = {
+        ("nosuchbucket", "bucket does not exist"): "has no such bucket: make it first",
+        ("accessdenied", "access denied", "forbidden", "403", "invalidaccesskeyid"): (
+            "refuses these credentials: check DESTINATION__FILESYSTEM__CREDENTIALS__..."
+        ),
+        ("signaturedoesnotmatch",): (
+            "refuses these credentials: check DESTINATION__FILESYSTEM__CREDENTIALS__..."
+        ),
+        ("connection refused", "error sending request", "could not connect", "connect timeout"): (
+            "does not answer: check DESTINATION__FILESYSTEM__CREDENTIALS__ENDPOINT_URL, or try again"
+        ),
+        ("no space left",): "has no space left",
+        ("permission denied",): "cannot be written or read: permission denied",
+    }
+    for signs, meaning in known.items():
+        if any(sign in lower for sign in signs):
+            return f"The lake {name} {meaning}."
+    return None
+
+
+def _first_line(words: str) -> str:
+    line = words.strip().splitlines()[0] if words.strip() else "an error without words"
+    return _SECRET.sub(r"\1=...", line)[:300]

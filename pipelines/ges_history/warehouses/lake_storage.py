@@ -1,0 +1,219 @@
+"""Where a lake lies: its folder or bucket, its Delta tables, and DuckDB over their files.
+
+A table's folder stands in the dataset's folder, as dlt's destination `filesystem` places it. The
+table's own log says which files hold its rows; no folder is ever read for it. Each table is
+partitioned by its project, so that loads of two projects never touch the same file.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+
+from ges_backups.rows import BACKUP_COLUMNS
+from ges_backups.schema import (
+    GRAPH_COLUMNS,
+    LISTING_COLUMNS,
+    PROJECT_COLUMNS,
+    REJECTED_COLUMNS,
+)
+from ges_history.errors import DatabaseError
+from ges_history.warehouses.layout import quoted
+from ges_history.warehouses.seam import DATASET
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from dlt.common.storages import FilesystemConfiguration
+    from fsspec import AbstractFileSystem
+
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "backups": BACKUP_COLUMNS,
+    "graphs": GRAPH_COLUMNS,
+    "listings": LISTING_COLUMNS,
+    "projects": PROJECT_COLUMNS,
+    "rejected_backups": REJECTED_COLUMNS,
+}
+"""The tables of a history and their columns, in dlt's words."""
+LOADS = "_dlt_loads"
+VERSIONS = "_dlt_version"
+READER_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+"""What a table may ask of its readers. Deletion vectors and renamed columns are not among them."""
+PROPERTIES = {
+    "delta.targetFileSize": str(32 * 2**20),
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 1 days",
+}
+"""Of new tables: a changed row costs its file anew, so files are small; a reader has a day."""
+
+_UTC = pa.timestamp("us", tz="UTC")
+_ARROW = {
+    "text": pa.string(),
+    "json": pa.string(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": _UTC,
+}
+
+
+def partition_of(table: str) -> str:
+    """The column that holds a row's project."""
+    return "id" if table == "projects" else "project_id"
+
+
+class LakeStorage:
+    """A lake's folder or bucket.
+
+    Args:
+        configuration: Of dlt's destination `filesystem`, resolved.
+        options: Credentials as `deltalake` takes them.
+    """
+
+    def __init__(self, configuration: "FilesystemConfiguration", options: dict[str, str]) -> None:
+        self._configuration = configuration
+        self._options = options
+        self.is_local = bool(configuration.is_local_filesystem)
+        url = str(configuration.bucket_url).rstrip("/")
+        self.bucket = configuration.make_local_path(url) if self.is_local else url
+
+    def __repr__(self) -> str:
+        return f"LakeStorage({self.bucket!r})"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Credentials and endpoint, as `deltalake` takes them; secret."""
+        return dict(self._options)
+
+    def filesystem(self) -> "AbstractFileSystem":
+        """The files as dlt sees them."""
+        from dlt.common.storages import fsspec_from_config  # noqa: PLC0415
+
+        return fsspec_from_config(self._configuration)[0]
+
+    def location(self, table: str) -> str:
+        """A table's folder."""
+        return f"{self.bucket}/{DATASET}/{table}"
+
+    def open(self, table: str) -> "DeltaTable | None":
+        """The newest state of a table; None where there is no such table."""
+        from deltalake import DeltaTable  # noqa: PLC0415
+        from deltalake.exceptions import TableNotFoundError  # noqa: PLC0415
+
+        if self.is_local and not Path(self.location(table), "_delta_log").is_dir():
+            return None  # deltalake would make the folder
+        try:
+            opened = DeltaTable(self.location(table), storage_options=self._options or None)
+        except TableNotFoundError:
+            return None
+        _check_features(table, opened)
+        return opened
+
+    def opened(self, table: str) -> "DeltaTable":
+        """The newest state of a table, which is made where it is missing."""
+        return self.open(table) or self._create(table)
+
+    def _create(self, table: str) -> "DeltaTable":
+        from deltalake import DeltaTable  # noqa: PLC0415
+        from deltalake.exceptions import DeltaError  # noqa: PLC0415
+
+        try:
+            return DeltaTable.create(
+                self.location(table),
+                arrow_schema(table),
+                mode="error",
+                partition_by=[partition_of(table)],
+                configuration=PROPERTIES,
+                storage_options=self._options or None,
+            )
+        except DeltaError:  # the load of another project was quicker
+            if (there := self.open(table)) is not None:
+                return there
+            raise
+
+    def files(self, opened: "DeltaTable", projects: Iterable[str] | None = None) -> list[str]:
+        """The files that hold the rows of some or all projects, as DuckDB takes them."""
+        column = opened.metadata().partition_columns[0]
+        wanted = None if projects is None else [(column, "in", sorted(projects))]
+        uris = opened.file_uris(file_pruning_predicate=wanted)
+        return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
+
+    def files_by_project(self, opened: "DeltaTable") -> dict[str, list[str]]:
+        """{project: the files that hold its rows}."""
+        found = (project for partition in opened.partitions() for project in partition.values())
+        return {project: self.files(opened, [project]) for project in sorted(set(map(str, found)))}
+
+    @contextmanager
+    def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB in memory that can read the lake's files; UTC."""
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            if not self.is_local:
+                connection.register_filesystem(self.filesystem())
+            yield connection
+
+    def rows(self, opened: "DeltaTable", empty: str, projects: Iterable[str] | None = None) -> str:
+        """A table's rows as SQL, every column there, whichever of its files have it.
+
+        Args:
+            opened: The table.
+            empty: The name of a DuckDB table of its columns that holds no row.
+            projects: Only the rows of these.
+        """
+        files = self.files(opened, projects)
+        if not files:
+            return f"SELECT * FROM {empty}"  # noqa: S608
+        listed = ", ".join(map(text, files))
+        column = opened.metadata().partition_columns[0]
+        names = ", ".join(text(field.name) for field in opened.schema().fields)
+        return (
+            f"SELECT * FROM {empty} UNION ALL BY NAME"  # noqa: S608
+            f" SELECT COLUMNS(lambda c: c IN ({names})) FROM read_parquet([{listed}],"
+            f" union_by_name = true, hive_partitioning = true,"
+            f" hive_types = {{{quoted(column)}: VARCHAR}})"
+        )
+
+    def small_files(self, folder: str) -> list[str]:
+        """dlt's own files in one of its folders."""
+        fs = self.filesystem()
+        path = self.location(folder)
+        found = fs.ls(path, detail=False) if fs.exists(path) else []
+        return [str(name) for name in found if str(name).endswith(".jsonl")]
+
+    def small_file(self, path: str) -> dict[str, Any]:
+        """What one of them says."""
+        said: dict[str, Any] = json.loads(self.filesystem().cat_file(path))
+        return said
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The columns of a table as this version knows them, in Arrow's types."""
+    fields = [(name, _ARROW[hints["data_type"]]) for name, hints in COLUMNS[table].items()]
+    return pa.schema([*fields, ("_dlt_load_id", pa.string())])
+
+
+def schema_of(opened: "DeltaTable") -> pa.Schema:
+    """The columns of a table in Arrow's types."""
+    return pa.schema(opened.schema().to_arrow())
+
+
+def text(value: str) -> str:
+    """A text as SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _check_features(name: str, opened: "DeltaTable") -> None:
+    """Refuse what would be read wrongly: rows that a deletion vector hides would come back."""
+    protocol = opened.protocol()
+    unknown = sorted(set(protocol.reader_features or ()) - READER_FEATURES)
+    if unknown or protocol.min_reader_version == 2:
+        what = ", ".join(unknown) or "columnMapping"
+        raise DatabaseError(
+            f"Another tool changed the Delta table {name} to need {what}, which GES Backup History"
+            f" does not read: turn it off there and rewrite the table."
+        )

@@ -1,0 +1,56 @@
+"""Keep a lake small: few files, a short log, no more of dlt's small objects than are of use.
+
+Every dozen commits of a project its part of a table is compacted, unreferenced files that are
+older than a day are removed (a reader that opened the table within a day keeps all it needs), and
+the log is cut behind a checkpoint. Other projects' parts are left to their own loads.
+"""
+
+from typing import TYPE_CHECKING
+
+from ges_history.warehouses.lake_lock import Fence
+from ges_history.warehouses.lake_storage import LOADS, LakeStorage, partition_of, schema_of
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+READER_HOURS = 24
+KEPT_LOADS = 50
+
+
+def tidy(storage: LakeStorage, fence: Fence) -> None:
+    """Tidy the tables that are due."""
+    for name in sorted(fence.due):
+        opened = storage.open(name)
+        if opened is not None:
+            fence.check()
+            _tidy_table(opened, partition_of(name), fence.project)
+    if fence.due:
+        _prune_loads(storage)
+    fence.due.clear()
+
+
+def _tidy_table(opened: "DeltaTable", partition: str, project: str) -> None:
+    opened.optimize.compact(partition_filters=[(partition, "=", project)])
+    opened.vacuum(retention_hours=READER_HOURS, dry_run=False, full=True)
+    opened.create_checkpoint()
+    opened.cleanup_metadata()
+
+
+def _prune_loads(storage: LakeStorage) -> None:
+    """Forget complete loads that are old and to which no listing refers: cursors need the others."""
+    listings = storage.open("listings")
+    if listings is None:
+        return
+    with storage.duckdb() as connection:
+        connection.register("columns", schema_of(listings).empty_table())
+        rows = storage.rows(listings, "columns")
+        query = f"SELECT DISTINCT _dlt_load_id FROM ({rows})"  # noqa: S608
+        used = {load for (load,) in connection.sql(query).fetchall()}
+    files = storage.filesystem()
+    for path in sorted(storage.small_files(LOADS), key=_load_id)[:-KEPT_LOADS]:
+        if _load_id(path) not in used:
+            files.rm_file(path)
+
+
+def _load_id(path: str) -> str:
+    return path.rpartition("__")[2].removesuffix(".jsonl")

@@ -1,0 +1,145 @@
+"""A whole project in one listing: the same rows and marks as by graphs, deleted graphs included."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ges_backups.errors import SettingsError
+from ges_emulator import Emulator, Fault
+from harness import FIRST_MS, Asked, Warehouse, expected_row, fill, fleet_of, the_graph
+
+
+@pytest.fixture(params=["old_to_new", "new_to_old", "shuffled"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    with Emulator(fleet_of(graphs=5, backups=40), order=request.param) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def project(warehouse: Warehouse) -> Warehouse:
+    warehouse.settings = {"listing": "project"}
+    return warehouse
+
+
+def listed(emulator: Emulator) -> dict[str, Any]:
+    """Rows of all backups that the project lists, those of deleted graphs included."""
+    fleet = emulator.fleet
+    return {
+        backup.id: expected_row(backup.record, fleet.project_id)
+        for graph in (*fleet.graphs, *fleet.deleted_graphs)
+        for backup in graph.backups
+    }
+
+
+def assert_whole(warehouse: Warehouse, emulator: Emulator) -> None:
+    rows = warehouse.backups
+    wanted = listed(emulator)
+    assert {key for key, row in rows.items() if row["deleted_at"] is None} == set(wanted)
+    assert {key: {name: rows[key][name] for name in row} for key, row in wanted.items()} == wanted
+
+
+def test_a_project_is_followed_whole(emulator: Emulator, project: Warehouse) -> None:
+    assert project.load(emulator).exit_code == 0
+    assert_whole(project, emulator)
+    assert Asked.of(emulator).total == 1
+
+    fleet = emulator.fleet
+    fleet.delete_graph("g2")
+    for graph in fleet.graphs:
+        fill(graph, 1, first=100)
+    gone = the_graph(fleet).backups[7]
+    the_graph(fleet).delete_backup(gone)
+    running = the_graph(fleet, "g3").add_backup(
+        FIRST_MS + 10**11, status="backing_up", id="running"
+    )
+    project.load(emulator)
+    assert_whole(project, emulator)
+    assert project.deleted == {gone.id}
+    graphs = {row["id"]: row for row in project.rows("graphs")}
+    assert graphs.keys() == {"g1", "g2", "g3", "g4", "g5"}
+    assert [key for key, row in graphs.items() if row["deleted_at"]] == ["g2"]
+    assert graphs["g2"]["status_name"] == "deleted"
+
+    running.finish(size=9)
+    the_graph(fleet).add_record(gone.record, start_ms=gone.start_ms)
+    project.load(emulator)
+    assert_whole(project, emulator)
+    assert project.backups["running"]["size"] == 9
+    assert project.deleted == set()
+
+    fleet.forget_graph("g2")
+    project.load(emulator)
+    assert_whole(project, emulator)
+    assert len(project.deleted) == 40
+    before = project.snapshot()["backups"]
+    asked = Asked(emulator)
+    assert project.load(emulator).outcome == "unchanged"
+    assert project.snapshot()["backups"] == before
+    assert asked.total == 1
+
+
+def test_the_two_listings_take_over_from_each_other(
+    emulator: Emulator, warehouse: Warehouse
+) -> None:
+    for listing in ("graphs", "project", "graphs", "project"):
+        assert warehouse.load(emulator, listing=listing).exit_code == 0
+        assert_whole(warehouse, emulator)
+        the_graph(emulator.fleet).delete_backup(the_graph(emulator.fleet).backups[3])
+        fill(the_graph(emulator.fleet, "g4"), 1, first=len(the_graph(emulator.fleet, "g4").backups))
+    assert len(warehouse.deleted) == 3
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.http(403), Fault.http(404), Fault.http(400)], ids=lambda fault: fault.name
+)
+def test_a_project_that_may_not_be_listed_marks_nothing(project: Warehouse, fault: Fault) -> None:
+    with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
+        project.load(emulator)
+        emulator.faults.add(fault, times=None, path="all_backups")
+        assert project.load(emulator, full=True).exit_code == 3
+        assert_whole(project, emulator)
+
+
+def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Warehouse) -> None:
+    with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
+        the_graph(emulator.fleet, "g2").add_backup(FIRST_MS, id="bad", size=-1).record["size"] = -1
+        assert project.load(emulator).exit_code == 3
+        assert project.load(emulator, full=True).exit_code == 0
+    assert [(row["graph_id"], row["backup_id"]) for row in project.rejected] == [("g2", "bad")]
+
+
+def test_graph_ids_and_a_project_contradict_each_other(project: Warehouse) -> None:
+    with Emulator(fleet_of()) as emulator:
+        with pytest.raises(SettingsError, match="contradict"):
+            project.load(emulator, graph_ids=["g1"])
+        with pytest.raises(SettingsError, match="SOURCES__GES_BACKUPS__LISTING"):
+            project.load(emulator, listing="all")
+        assert emulator.requests == []
+
+
+def test_what_was_learned_of_the_pages_is_kept(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(graphs=3, backups=30), most_rows=250) as emulator:
+        warehouse.load(emulator)
+        refused = [request.query["limit"] for request in emulator.requests if request.status == 400]
+        assert refused == [1000, 500]
+        for change in (False, True, False):
+            asked = Asked(emulator)
+            if change:
+                fill(the_graph(emulator.fleet), 1, first=50)
+            warehouse.load(emulator)
+            assert asked.total == 4
+        asked = Asked(emulator)
+        warehouse.load(emulator, full_listing_interval="0s")  # too old: the largest is tried again
+        assert asked.total == 6
+
+
+def test_a_size_of_ones_own_comes_from_the_environment(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Emulator(fleet_of(backups=5)) as emulator:
+        for value, limit in (("auto", 1000), ("77", 77)):
+            monkeypatch.setenv("SOURCES__GES_BACKUPS__PAGE_SIZE", value)
+            asked = len(emulator.requests)
+            warehouse.load(emulator)
+            assert {request.query["limit"] for request in emulator.requests[asked:]} == {limit}

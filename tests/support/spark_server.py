@@ -1,0 +1,27 @@
+"""A Spark Connect server for tests: Sail, in this process; or another one that is named."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pysail.spark import SparkConnectServer
+
+OTHER = "GES_TEST_SPARK"
+"""The environment's variable that names a server to run the same tests on: ``sc://HOST:PORT``."""
+
+
+@contextmanager
+def running_sail() -> Iterator[str]:
+    """Sail on loopback, until the end of the block; its address."""
+    server = SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    host, port = server.listening_address
+    try:
+        yield f"sc://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def other_server() -> str | None:
+    """Apache Spark, say, where the machine has one."""
+    return os.environ.get(OTHER)

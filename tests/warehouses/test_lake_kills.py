@@ -1,0 +1,133 @@
+"""Killed at any write, the next single load brings every table right."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ges_emulator import Emulator, Fleet
+from harness import NOW, differences, fleet_of, the_graph
+from lake_life import LakeLife
+from lake_place import Place, bucket_place, folder_place
+from s3_proxy import Moment, Proxy, running_proxy
+from s3_server import S3Server
+
+WRITES_OF_A_LOAD = 34
+"""At least as many as any load here makes: tables, rows, log entries, dlt's files, the lease."""
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    fleet = fleet_of(graphs=3, backups=9)
+    the_graph(fleet).add_backup(NOW, id="running", status="backing_up")
+    return fleet
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[Proxy]:
+    with running_proxy(s3.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket_life(
+    s3: S3Server,
+    proxy: Proxy,
+    fleet: Fleet,
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> LakeLife:
+    place = bucket_place(S3Server(proxy.endpoint), tmp_path)
+    place.enter(monkeypatch)
+    return LakeLife(place, fleet, emulator)
+
+
+def assert_whole(life: LakeLife) -> None:
+    """All tables hold what the fleet has, each key once."""
+    broken = {f"broken{number}": "is missing" for number in range(1, life.moves + 1)}
+    assert differences(life, life.fleet) == broken
+    graphs = sorted((graph.id,) for graph in life.fleet.graphs)
+    assert life.keys("graphs", "id") == graphs
+    assert life.keys("listings", "graph_id") == graphs
+    assert life.keys("projects", "id") == [(life.fleet.project_id,)]
+    assert len(life.keys("rejected_backups", "record_hash")) == life.moves
+
+
+def killed_load(life: LakeLife, proxy: Proxy, at: int, moment: Moment) -> bool:
+    """A load in a process that is killed at a write; whether it got that far."""
+    proxy.aim(at, moment)
+    with life.start_load() as process:
+        proxy.victim = process.pid
+        status = process.wait(120)
+    proxy.aim(None)
+    assert status in (-9, 0)
+    return status == -9
+
+
+def points(count: int) -> list[tuple[int, Moment]]:
+    """Some of the writes, all of them in a soak."""
+    every: list[tuple[int, Moment]] = [
+        (at, moment) for at in range(WRITES_OF_A_LOAD) for moment in ("before", "after")
+    ]
+    if "GES_SOAK" in os.environ:
+        return every
+    return sorted(random.Random(4).sample(every, count))
+
+
+@pytest.mark.parametrize(("at", "moment"), points(2))
+def test_a_first_load_is_killed_at_a_write(
+    bucket_life: LakeLife, proxy: Proxy, at: int, moment: Moment
+) -> None:
+    killed_load(bucket_life, proxy, at, moment)
+    bucket_life.load()
+    assert_whole(bucket_life)
+
+
+def test_a_load_is_killed_at_a_write(bucket_life: LakeLife, proxy: Proxy) -> None:
+    bucket_life.load()
+    killed = []
+    for at, moment in points(3):
+        bucket_life.move_on()
+        if killed_load(bucket_life, proxy, at, moment):
+            killed.append((at, moment))
+        bucket_life.load()
+        assert_whole(bucket_life)
+        assert bucket_life.load().backups["changed"] == 0
+    assert killed
+
+
+def test_a_load_is_killed_at_a_write_and_its_host_is_lost(
+    bucket_life: LakeLife, proxy: Proxy
+) -> None:
+    bucket_life.load()
+    for number, (at, moment) in enumerate(points(2)):
+        bucket_life.move_on()
+        killed_load(bucket_life, proxy, at, moment)
+        bucket_life.host = f"host{number}"
+        bucket_life.load()
+        assert_whole(bucket_life)
+
+
+def test_loads_into_a_folder_are_killed_at_any_time(
+    fleet: Fleet, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place: Place = folder_place(tmp_path)
+    place.enter(monkeypatch)
+    life = LakeLife(place, fleet, emulator)
+    life.load()
+    chance = random.Random(1)
+    log = Path(life.lake.storage.location("backups"), "_delta_log")
+    for _ in range(2 * int(os.environ.get("GES_SOAK", "1"))):
+        life.move_on()
+        entries = len(list(log.iterdir()))
+        with life.start_load() as process:
+            while len(list(log.iterdir())) == entries and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(chance.random() * 0.3)
+            process.kill()
+        life.load()
+        assert_whole(life)

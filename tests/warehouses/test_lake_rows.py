@@ -1,0 +1,124 @@
+"""What a lake holds after loads: exactly what was sent last, for each key once."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ges_history.errors import NoHistory
+from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, backup, load_rows, rows_of
+
+
+def without_load(rows: list[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k != "_dlt_load_id"} for row in rows]
+
+
+def test_a_lake_without_a_history_says_so(place: Place) -> None:
+    with pytest.raises(NoHistory, match="ges-backups load --destination filesystem"):
+        place.warehouse().read("SELECT 1")
+
+
+def test_after_a_first_load_every_table_is_there(place: Place) -> None:
+    lake = place.warehouse()
+    load_rows(lake, [backup("a")])
+    counts = {
+        name: lake.read(f"SELECT count(*) AS n FROM ges.{name}").column(0)[0].as_py()
+        for name in ("backups", "graphs", "listings", "projects", "rejected_backups", "_dlt_loads")
+    }
+    assert counts == {
+        "backups": 1,
+        "graphs": 0,
+        "listings": 0,
+        "projects": 0,
+        "rejected_backups": 0,
+        "_dlt_loads": 1,
+    }
+    assert lake.read("SELECT * FROM reports.inventory").num_rows == 1
+
+
+def test_only_what_changed_is_written(place: Place) -> None:
+    lake = place.warehouse()
+    load_rows(lake, [backup("a", size=1), backup("b", size=None), backup("c", size=3)])
+    first = {row["id"]: row["_dlt_load_id"] for row in rows_of(lake)}
+    load_rows(lake, [backup("a", size=1), backup("b", size=None), backup("c", size=4)])
+    second = {row["id"]: row["_dlt_load_id"] for row in rows_of(lake)}
+    assert (first["a"], first["b"]) == (second["a"], second["b"])
+    assert first["c"] != second["c"]
+    version = lake.storage.opened("backups").version()
+    load_rows(lake, [backup("a", size=1), backup("b", size=None), backup("c", size=4)])
+    assert lake.storage.opened("backups").version() == version
+
+
+def test_a_mark_is_set_and_goes_again(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    gone = STARTED + timedelta(days=1)
+    for mark in (None, gone, None):
+        load_rows(lake, [backup("a", deleted_at=mark), backup("b", deleted_at=None)])
+        assert [row["deleted_at"] for row in rows_of(lake)] == [mark, None]
+
+
+def test_a_rejected_record_is_kept_as_it_was_first_seen(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    for reason in ("first", "second"):
+        record = {"record_hash": "h", "project_id": "p1", "reason": reason}
+        load_rows(lake, [backup("a")], rejected_backups=[record])
+    assert [row["reason"] for row in rows_of(lake, "rejected_backups")] == ["first"]
+
+
+def test_project_ids_stay_text(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    for project in ("007", "1e3", "7"):
+        load_rows(lake, [backup("a", project_id=project)], project=project)
+    assert [row["project_id"] for row in rows_of(lake)] == ["007", "1e3", "7"]
+
+
+def test_a_value_that_another_project_has_as_a_number_becomes_a_column_beside(
+    folder_lake: Place,
+) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a", newer=1)])
+    load_rows(lake, [backup("b", project_id="p2", newer="x")], project="p2")
+    load_rows(lake, [backup("c", project_id="p3", newer="12")], project="p3")
+    columns = [(row["newer"], row.get("newer__v_text")) for row in rows_of(lake)]
+    assert columns == [(1, None), (None, "x"), (12, None)]
+
+
+def test_a_field_that_a_record_lacks_is_null_in_its_row(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a", newer="x"), backup("b", newer="x")])
+    load_rows(lake, [backup("a")])
+    assert [row["newer"] for row in rows_of(lake)] == [None, "x"]
+
+
+def random_backup(chance: random.Random, id_: str, load: int) -> Row:
+    """A backup whose every value may have moved since it was last seen, its start too."""
+    values: dict[str, Any] = {
+        "start_timestamp": FIRST_MS + chance.randrange(2_000) * HOUR_MS,
+        "size": chance.choice([None, 0, 1, 10**12]),
+        "duration": chance.choice([None, 7]),
+        "status": chance.choice(["success", "backing_up", None, "o'dd"]),
+        "deleted_at": chance.choice([None, STARTED + timedelta(days=load)]),
+    }
+    if load >= 3:
+        values["newer"] = chance.choice([None, 1.5])
+    if chance.random() < 0.5:
+        values["start_timestamp"] = FIRST_MS
+    return backup(id_, **values)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_loads_leave_what_was_sent_last(folder_lake: Place, seed: int) -> None:
+    chance = random.Random(seed)
+    expected: dict[str, Row] = {}
+    for load in range(7):
+        lake = folder_lake.warehouse(f"host{load % 2}")
+        ids = chance.sample([f"b{n}" for n in range(60)], chance.randrange(1, 40))
+        rows = [random_backup(chance, id_, load) for id_ in ids]
+        load_rows(lake, rows)
+        expected |= {row["id"]: row for row in rows}
+        held = without_load(rows_of(lake))
+        names = held[0].keys()
+        assert held == [
+            {name: expected[id_].get(name) for name in names} for id_ in sorted(expected)
+        ]

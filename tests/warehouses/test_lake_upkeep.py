@@ -1,0 +1,139 @@
+"""A lake that is loaded every hour stays small, and no reader notices."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ges_history.warehouses import lake_storage, lake_upkeep
+from ges_history.warehouses.lake import LakeWarehouse
+from ges_history.warehouses.lake_lock import Fence
+from ges_history.warehouses.lake_reading import loads
+from ges_history.warehouses.lake_upkeep import tidy
+from ges_history.warehouses.lake_upsert import UPKEEP_COMMITS, Staged, upsert
+from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, as_table, backup, load_rows, rows_of
+
+LOADS = 80 * int(os.environ.get("GES_SOAK", "1"))
+KEYS = {"backups": ["id"], "listings": ["project_id", "graph_id"]}
+
+
+def bring(lake: LakeWarehouse, fence: Fence, folder: Path, table: str, rows: list[Row]) -> None:
+    """What a load's package does for one table."""
+    path = folder / f"{table}.parquet"
+    pq.write_table(as_table(rows, table), path)
+    compared = [name for name in rows[0] if name not in KEYS[table] and name != "_dlt_load_id"]
+    upsert(lake.storage, Staged(table, [str(path)], KEYS[table], compared), fence, folder)
+
+
+def hourly_load(lake: LakeWarehouse, fence: Fence, folder: Path, hour: int) -> None:
+    """A backup has ended, one has begun, one has been deleted; the graph was listed."""
+    start = FIRST_MS + hour * HOUR_MS
+    rows = [backup(f"b{hour:05}", start_timestamp=start, status="backing_up", deleted_at=None)]
+    if hour:
+        rows.append(
+            backup(
+                f"b{hour - 1:05}",
+                start_timestamp=start - HOUR_MS,
+                status="success",
+                deleted_at=None,
+            )
+        )
+    if hour >= 20:
+        rows.append(
+            backup(
+                f"b{hour - 20:05}",
+                start_timestamp=start - 20 * HOUR_MS,
+                status="success",
+                deleted_at=STARTED + timedelta(hours=hour),
+            )
+        )
+    listing = {"project_id": "p1", "graph_id": "g1", "listed_at": STARTED + timedelta(hours=hour)}
+    bring(lake, fence, folder, "backups", rows)
+    bring(lake, fence, folder, "listings", [listing | {"_dlt_load_id": f"{hour}.0"}])
+    folder_of_loads = Path(lake.storage.location("_dlt_loads"))
+    folder_of_loads.mkdir(exist_ok=True)
+    (folder_of_loads / f"ges_backups__{hour:05}.0.jsonl").write_text("{}")
+    tidy(lake.storage, fence)
+
+
+def size_of(folder: Path) -> tuple[int, int]:
+    """Files and bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return len(files), sum(path.stat().st_size for path in files)
+
+
+@pytest.fixture
+def no_reader_in_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all that was written by earlier loads were older than a day."""
+    at_once = lake_storage.PROPERTIES | {
+        "delta.deletedFileRetentionDuration": "interval 0 hours",
+        "delta.logRetentionDuration": "interval 0 hours",
+    }
+    monkeypatch.setattr(lake_storage, "PROPERTIES", at_once)
+    monkeypatch.setattr(lake_upkeep, "READER_HOURS", 0)
+
+
+def test_many_loads_leave_as_much_as_a_quarter_of_them(
+    folder_lake: Place, no_reader_in_a_day: None
+) -> None:
+    lake = folder_lake.warehouse()
+    fence = Fence("p1")
+    most: dict[int, tuple[int, int]] = {}
+    for hour in range(LOADS):
+        hourly_load(lake, fence, folder_lake.folder, hour)
+        quarter = hour * 4 // LOADS
+        found = size_of(Path(lake.storage.bucket))
+        most[quarter] = max(most.get(quarter, (0, 0)), found)
+    print("most files and bytes in each quarter:", most)
+    assert most[3][0] <= most[1][0] + 12
+    assert most[3][1] < 2 * most[1][1]
+    assert len(lake.storage.files(lake.storage.opened("backups"))) <= 2 * UPKEEP_COMMITS
+    held = rows_of(lake, columns="id, status, deleted_at")
+    assert [row["id"] for row in held] == [f"b{hour:05}" for hour in range(LOADS)]
+    assert sum(row["status"] == "backing_up" for row in held) == 1
+    assert sum(row["deleted_at"] is not None for row in held) == LOADS - 20
+    assert len(loads(lake.storage)) <= lake_upkeep.KEPT_LOADS + UPKEEP_COMMITS
+
+
+def test_a_reader_keeps_what_it_opened(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    fence = Fence("p1")
+    for hour in range(5):
+        hourly_load(lake, fence, folder_lake.folder, hour)
+    with lake.reading() as read:
+        before = read("SELECT * FROM ges.backups ORDER BY id").to_pylist()
+        for hour in range(5, 5 + 3 * UPKEEP_COMMITS):
+            hourly_load(lake, fence, folder_lake.folder, hour)
+        assert read("SELECT * FROM ges.backups ORDER BY id").to_pylist() == before
+    assert len(rows_of(lake)) == 5 + 3 * UPKEEP_COMMITS
+
+
+def test_the_loads_to_which_a_listing_refers_are_kept(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_upkeep, "KEPT_LOADS", 2)
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")], listings=[{"project_id": "p1", "graph_id": "g1"}])
+    (first,) = loads(lake.storage).column("load_id").to_pylist()
+    for number in range(4):
+        load_rows(lake, [backup(f"b{number}")])
+    tidy(lake.storage, Fence("p1", due={"backups"}))
+    kept = sorted(loads(lake.storage).column("load_id").to_pylist())
+    assert len(kept) == 3
+    assert kept[0] == first
+
+
+def test_a_project_tidies_its_own_part(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    fences = {project: Fence(project) for project in ("p1", "p2")}
+    for number in range(4):
+        for project, fence in fences.items():
+            rows = [backup(f"{project}-{number}", project_id=project)]
+            bring(lake, fence, folder_lake.folder, "backups", rows)
+    tidy(lake.storage, Fence("p1", due={"backups"}))
+    opened = lake.storage.opened("backups")
+    assert len(lake.storage.files(opened, ["p1"])) == 1
+    assert len(lake.storage.files(opened, ["p2"])) == 4
+    assert len(rows_of(lake)) == 8
