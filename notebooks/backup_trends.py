@@ -31,7 +31,7 @@ with app.setup:
     from ges_history.reports import words
     from ges_history.warehouses import warehouse_for
 
-    alt.data_transformers.disable_max_rows()
+    _unbounded = alt.data_transformers.disable_max_rows()
 
 
 @app.cell(hide_code=True)
@@ -120,19 +120,11 @@ def _(known, of_projects, of_regions, projects):
     scale = mo.ui.radio(
         ["a chart each", "together, logarithmic"], value="a chart each", inline=True
     )
-    mo.vstack(
-        [
-            mo.hstack([chosen, window, scale], justify="start", gap=2, wrap=True),
-            mo.callout(
-                mo.plain_text(
-                    f"Without any success: {len(_never)} ({', '.join(_never.label[:10])})"
-                ),
-                kind="danger",
-            )
-            if len(_never)
-            else None,
-        ]
-    )
+    _controls = mo.hstack([chosen, window, scale], justify="start", gap=2, wrap=True)
+    _alarm = f"Without any success: {len(_never)} ({', '.join(_never.label[:10])})"
+    mo.vstack([_controls, mo.callout(mo.plain_text(_alarm), kind="danger")]) if len(
+        _never
+    ) else _controls
     return chosen, graphs, scale, today, window
 
 
@@ -300,8 +292,8 @@ def _(by_graph, day, durations, tips, titled, told, value):
         base = alt.Chart(rows).encode(day("week"))
         points = base.mark_point(size=30).encode(
             value("p50_duration_s", "Seconds"),
-            alt.FillOpacity("is_partial:N", legend=None).scale(domain=[False, True], range=[1, 0]),
             alt.Fill("label:N", legend=None),
+            fillOpacity=alt.condition("datum.is_partial", alt.value(0), alt.value(1)),
             tooltip=tips(
                 ("Week from", "week:T"),
                 ("So far", "so_far:N"),

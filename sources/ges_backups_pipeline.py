@@ -20,6 +20,8 @@ from ges_backups import ges_backups
 
 def load_backups() -> None:
     """Load what is new since the last run; safe to repeat."""
+    # a cursor counts only if its row names a load that was completed
+    dlt.config["normalize.parquet_normalizer.add_dlt_load_id"] = True
     pipeline = dlt.pipeline("ges_backups", destination="duckdb", dataset_name="ges")
     print(pipeline.run(ges_backups()))  # noqa: T201
 

@@ -7,10 +7,12 @@ import threading
 
 import click
 
+from ges_history.commands.check import check
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.lines import stamped
 from ges_history.commands.load import load
+from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
 from ges_history.commands.report import report, reports
 from ges_history.errors import HistoryError
@@ -31,7 +33,7 @@ def cli(debug: bool) -> None:
     """Keeps the history of GES graph backups that the cloud's API forgets."""
 
 
-for command in (demo, load, report, reports, notebook, emulate):
+for command in (demo, load, report, reports, check, metrics, notebook, emulate):
     command.context_settings["auto_envvar_prefix"] = "GES_BACKUPS"  # the same for each command
     cli.add_command(command)
 

@@ -14,7 +14,7 @@ from dlt.common.schema import Schema
 from .client import GesClient
 from .graph import GraphListing, ListingOptions
 from .known import Known
-from .pool import Fleet, fetch_graphs
+from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
 from .rows import backups_table, marked_rows, with_marks
 from .schema import (
@@ -168,7 +168,7 @@ class ProjectLoad:
         graph_ids = self._find_graphs(pending)
         if self._observer:
             self._observer.begin(self._project.id, len(graph_ids), self._requests)
-        pool = Fleet(self._client, self._project.id, self._options, self._concurrency)
+        pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
         cursors = {
             graph_id: listing.cursor
             for graph_id, listing in self._known.listings.items()
@@ -226,9 +226,11 @@ class ProjectLoad:
         if listing.listed_ids is not None:
             self._take_evidence(listing, listing.listed_ids, pending)
 
-    def _take_evidence(self, listing: GraphListing, keys: Sequence[str], pending: _Pending) -> None:
+    def _take_evidence(
+        self, listing: GraphListing, listed: Sequence[str], pending: _Pending
+    ) -> None:
         """What a complete list does not hold has gone: of the warehouse's, and of what came meanwhile."""
-        ids = {key.split("\0", 1)[0] for key in keys} - {""}
+        ids = set(listed)
         rows = listing.rows
         if rows is not None and len(rows) + len(listing.rejected) != len(ids):
             vanished = set(rows.column("id").to_pylist()) - ids
@@ -319,13 +321,13 @@ class ProjectLoad:
         again = self._seen.repeated(rows.column("id").to_pylist())
         if not any(again):
             return rows
-        reason = "another graph of this load lists a backup with the same id"
         for record in rows.filter(pa.array(again)).to_pylist():
-            self._reject_shared(record, reason, pending)
+            self._reject_shared(record, pending)
         return rows.filter(pa.array([not flag for flag in again]))
 
-    def _reject_shared(self, record: dict[str, Any], reason: str, pending: _Pending) -> None:
+    def _reject_shared(self, record: dict[str, Any], pending: _Pending) -> None:
         """Reject a row that another graph has, too; its own graph is read in full by the next load."""
+        reason = "another graph lists a backup with the same id"
         self._reject(reject(record_of(record), record["graph_id"], reason), pending)
         for row in pending.listings:
             if row["graph_id"] == record["graph_id"]:
@@ -357,19 +359,12 @@ class ProjectLoad:
         if not new:
             return rows
         owners = self._known.owners_of(new)
-        kept = dict(
-            zip(
-                owners.column("id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
-                owners.column("graph_id").filter(pc.invert(owners.column("is_marked"))).to_pylist(),
-                strict=True,
-            )
-        )
-        if not kept:
+        kept = owners.column("id").filter(pc.invert(owners.column("is_marked")))
+        if not len(kept):
             return rows
-        is_kept = pc.is_in(ids, value_set=pa.array(list(kept), pa.string()))
+        is_kept = pc.is_in(ids, value_set=kept)
         for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
-            reason = f"the graph {kept[record['id']]} has a backup with the same id"
-            self._reject_shared(record, reason, pending)
+            self._reject_shared(record, pending)
             self._shared[record["id"]] = held.slice(place, 1)
         return rows.filter(pc.invert(is_kept))
 

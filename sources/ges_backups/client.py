@@ -1,8 +1,10 @@
 """One request of the API: session, retry, answers mapped to errors. Nothing here knows of listings."""
 
+import re
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +16,9 @@ import urllib3
 from dlt.sources.helpers.requests.session import Session
 from requests import PreparedRequest, Response
 from requests import exceptions as http
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.utils import get_environ_proxies
+from urllib3.util import Timeout
 
 from .credentials import (
     Authorizer,
@@ -25,6 +28,7 @@ from .credentials import (
     TokenAuth,
     read_token,
 )
+from .deadline import Lines, timed_adapter
 from .errors import (
     AnswerError,
     CredentialsError,
@@ -33,6 +37,7 @@ from .errors import (
     RequestRefused,
     SourceDown,
     TransientError,
+    one_line,
 )
 from .pace import Cancelled, Pace
 from .settings import is_loopback
@@ -41,9 +46,11 @@ T = TypeVar("T")
 
 MISSING_CODES = frozenset({"GES.0047", "GES.7000"})
 FORBIDDEN_CODES = frozenset({"GES.0016"})
+_PLACE_IN_SSL = re.compile(r" \(_ssl\.c:\d+\)$")
 CONNECT_SECONDS = 10.0
 ATTEMPT_SECONDS = 20.0
 MAX_BODY_BYTES = 64 * 2**20
+MAX_REFUSED_TRIES = 8
 
 
 class GesClient:
@@ -64,7 +71,9 @@ class GesClient:
         self.pace = Pace(concurrency)
         self._authorizer = Authorizer(_NoAuth())
         self._local = threading.local()
-        self._concurrency = concurrency
+        self._lines = Lines()
+        self._verify = _bundle(endpoint)
+        self._proxies: dict[str, dict[str, str]] = {}
 
     def authorize(self, credentials: GesCredentials, project_id: str, region: str | None) -> None:
         """Sign requests with these credentials; a password is turned into a token when first needed."""
@@ -128,17 +137,16 @@ class GesClient:
     def _send_authorized(
         self, path: str, params: dict[str, int], on_attempt: Callable[[], object]
     ) -> bytes:
+        refusals = 0
         while True:
             auth = self._authorizer.auth()
             on_attempt()
             with self.pace.slot():
-                response, body = self._send(
-                    "GET", self.endpoint + path, path, params=params, auth=auth
-                )
+                response, body = self._send_signed(path, params, auth)
             if response.status_code != 401:
                 break
-            if not self._authorizer.renew(auth):
-                raise _refused_credential(response.status_code, body)
+            refusals += 1
+            self._judge_refusal(path, auth, body, refusals)
         self._authorizer.accepted(auth)
         if response.status_code != 200:
             error = read_error(
@@ -150,6 +158,41 @@ class GesClient:
             raise error
         self.pace.accepted()
         return body
+
+    def _send_signed(
+        self, path: str, params: dict[str, int], auth: AuthBase
+    ) -> tuple[Response, bytes]:
+        return self._send("GET", self.endpoint + path, path, params=params, auth=auth)
+
+    def _judge_refusal(self, path: str, auth: AuthBase, body: bytes, refusals: int) -> None:
+        """After a 401: return where asking again can help, or raise what it means.
+
+        A credential that is refused here again, but taken for the list of graphs, is forbidden
+        this path.
+        """
+        elsewhere = _graphs_path(path)
+
+        def is_alive() -> bool:
+            if path == elsewhere:
+                return False
+            with self.pace.slot():
+                response, _ = self._send_signed(elsewhere, {"offset": 0, "limit": 1}, auth)
+            return response.status_code != 401
+
+        match self._authorizer.judge(auth, is_alive):
+            case "alive" if refusals > 1:
+                code, message = _read_error_body(body)
+                raise Forbidden(
+                    "the credential is good for others, but refused here",
+                    path=path,
+                    status=401,
+                    error_code=code,
+                    error_msg=message,
+                )
+            case "dead":
+                raise _refused_credential(401, body)
+            case "newer" if refusals > MAX_REFUSED_TRIES:
+                raise _refused_credential(401, body)
 
     def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str) -> str:
         """POST a password identity with project scope; the token comes in ``X-Subject-Token``."""
@@ -183,47 +226,80 @@ class GesClient:
             raise SourceDown(f"IAM does not answer at {urlsplit(iam).netloc}: {error}") from error
 
     def _send(self, method: str, url: str, path: str, **options: Any) -> tuple[Response, bytes]:
-        deadline = time.monotonic() + min(ATTEMPT_SECONDS, self.request_seconds)
+        seconds = min(ATTEMPT_SECONDS, self.request_seconds)
+        timeout: Any = Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds, total=seconds)
         try:
             response = self._session().request(
-                method, url, allow_redirects=False, stream=True, **options
+                method,
+                url,
+                allow_redirects=False,
+                stream=True,
+                timeout=timeout,
+                proxies=self._proxies_for(url),
+                **options,
             )
             with response:
-                return response, _read_body(response, path, deadline)
-        except http.SSLError as error:
-            raise SourceDown(
-                f"The TLS certificate of {urlsplit(url).netloc} does not hold: {_reason(error)}. "
-                "For a private authority set REQUESTS_CA_BUNDLE to its certificate file."
-            ) from error
+                return response, _read_body(response, path)
         except (http.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            if refused := _certificate_fault(error):
+                raise SourceDown(
+                    f"The TLS certificate of {urlsplit(url).netloc} does not hold: {refused}. "
+                    "For a private authority set REQUESTS_CA_BUNDLE to its certificate file."
+                ) from None
             raise TransientError(f"no answer: {_reason(error)}", path=path) from None
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
-            timeout = (CONNECT_SECONDS, min(ATTEMPT_SECONDS, self.request_seconds))
-            session = Session(timeout=timeout, raise_for_status=False)
-            found = session.merge_environment_settings(self.endpoint, {}, None, None, None)
-            session.trust_env = False  # read once here, not for each request; no .netrc
-            session.verify = _existing_bundle(found["verify"] or True)
-            if not is_loopback(urlsplit(self.endpoint).hostname or ""):
-                session.proxies = dict(found["proxies"])
-            session.mount("https://", HTTPAdapter(pool_maxsize=self._concurrency))
+            session = Session(raise_for_status=False)
+            session.trust_env = False  # read once by the client, not for each request; no .netrc
+            session.verify = self._verify
+            adapter = timed_adapter(self._lines)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
             self._local.session = session
         return session
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """The environment's proxies for this host: what goes past them may differ by host."""
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        if host not in self._proxies:
+            on_loopback = is_loopback(parts.hostname or "")
+            self._proxies[host] = {} if on_loopback else dict(get_environ_proxies(host))
+        return self._proxies[host]
 
     def cancel(self) -> None:
         """Make every waiting and every further request end at once with `Cancelled`."""
         self.pace.cancel()
+        self._lines.cut()
 
 
-def _existing_bundle(verify: bool | str) -> bool | str:
-    """The file of certificates to trust; requests would find out at each attempt that it is missing."""
-    if isinstance(verify, str) and not Path(verify).exists():
+def _graphs_path(path: str) -> str:
+    """``/v2/{project_id}/graphs`` of any path of a project."""
+    return "/".join(path.split("/")[:4])
+
+
+def _bundle(endpoint: str) -> bool | str:
+    """The file of certificates to trust; requests would find out at each attempt that it is no good."""
+    found = Session().merge_environment_settings(endpoint, {}, None, None, None)["verify"]
+    if not isinstance(found, str):
+        return True
+    bundle = Path(found)
+    if not bundle.exists():
         raise SourceDown(
-            f"The certificates of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are not there: {verify}."
+            f"The certificates of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are not there: {found}."
         )
-    return verify
+    try:
+        folder = bundle.is_dir()
+        ssl.create_default_context(
+            cafile=None if folder else found, capath=found if folder else None
+        )
+    except OSError as error:
+        raise SourceDown(
+            f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE cannot be read as certificates: {found}."
+        ) from error
+    return found
 
 
 class _NoAuth(AuthBase):
@@ -231,8 +307,8 @@ class _NoAuth(AuthBase):
         return request
 
 
-def _read_body(response: Response, path: str, deadline: float) -> bytes:
-    """The body, bounded in size and in time: a server that drips must not hold a load."""
+def _read_body(response: Response, path: str) -> bytes:
+    """The body, bounded in size: a server must not fill the memory."""
     chunks: list[bytes] = []
     size = 0
     while chunk := response.raw.read1(2**20, decode_content=True):
@@ -245,8 +321,6 @@ def _read_body(response: Response, path: str, deadline: float) -> bytes:
                 path=path,
                 status=response.status_code,
             )
-        if time.monotonic() > deadline:
-            raise TransientError("the answer came too slowly", path=path)
     return b"".join(chunks)
 
 
@@ -285,15 +359,7 @@ def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
         said = {"error_msg": said["error"].get("message"), **said}
     code = said.get("error_code") or said.get("errorCode")
     message = said.get("error_msg") or said.get("errorMessage")
-    return _short(code, 64), _short(message, 300)
-
-
-def _short(text: object, length: int) -> str | None:
-    """One printable line of at most `length` characters: the API's words must not steer a terminal."""
-    if not isinstance(text, str) or not text:
-        return None
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return clean if len(clean) <= length else clean[: length - 1] + "…"
+    return one_line(code, 64), one_line(message, 300)
 
 
 def _read_retry_after(value: str | None) -> float | None:
@@ -305,7 +371,7 @@ def _read_retry_after(value: str | None) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # no date, or one that no clock will show
         return None
 
 
@@ -343,14 +409,28 @@ def _reason(error: BaseException) -> str:
     for kind, text in names.items():
         if isinstance(error, kind):
             return text
+    said = [inner.strerror for inner in _causes(error) if isinstance(inner, OSError)]
+    return next((_PLACE_IN_SSL.sub("", text) for text in said if text), type(error).__name__)
+
+
+def _certificate_fault(error: BaseException) -> str | None:
+    """Why a certificate was not trusted; None where that is not what happened."""
+    for inner in _causes(error):
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return f"{inner.verify_message} (code {inner.verify_code})"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what lies under it in the wrappings of requests and urllib3, from outside in."""
     inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
+    seen: set[int] = set()
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        yield inner
         reason = getattr(inner, "reason", None)
         nested = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
         inner = reason if isinstance(reason, BaseException) else nested or inner.__context__
-    return type(error).__name__
 
 
 __all__ = ["Cancelled", "GesClient", "read_error"]

@@ -6,7 +6,7 @@ every request (``SDK-HMAC-SHA256``). Each becomes a `requests.auth.AuthBase`; se
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from dlt.common.configuration import configspec
@@ -20,6 +20,9 @@ from .settings import check_endpoint, region_endpoint
 
 _PREFIX = "SOURCES__GES_BACKUPS__CREDENTIALS__"
 MAX_REFUSED_UNUSED = 3
+
+Verdict = Literal["newer", "alive", "dead"]
+"""After a 401: there is another credential; this one is taken for other things; there is none."""
 
 
 class Authorizer:
@@ -35,9 +38,9 @@ class Authorizer:
     def accepted(self, auth: AuthBase) -> None:
         """The API took a request that `auth` signed."""
 
-    def renew(self, refused: AuthBase) -> bool:  # noqa: ARG002
-        """After a 401 to `refused`: whether another try with a new `auth()` can help."""
-        return False
+    def judge(self, refused: AuthBase, is_alive: Callable[[], bool]) -> Verdict:  # noqa: ARG002
+        """What a 401 to a request that `refused` signed means; `is_alive` asks for something else."""
+        return "alive" if is_alive() else "dead"
 
 
 @configspec
@@ -132,6 +135,7 @@ class PasswordToken(Authorizer):
     def __init__(self, fetch: Callable[[], str]) -> None:
         self._fetch = fetch
         self._lock = threading.Lock()
+        self._renewal = threading.Lock()
         self._auth: TokenAuth | None = None
         self._refused_unused = 0
 
@@ -147,19 +151,23 @@ class PasswordToken(Authorizer):
         if auth is self._auth:
             self._refused_unused = 0
 
-    def renew(self, refused: AuthBase) -> bool:
-        """Drop a token that died; False where one after the other is refused and none was taken.
+    def judge(self, refused: AuthBase, is_alive: Callable[[], bool]) -> Verdict:
+        """Drop a token that died; "dead" where one after the other is refused and none was taken.
 
+        A token that is taken elsewhere is kept: IAM is not asked for each graph that refuses.
         A single fresh token may die before its first answer has come; a wrong account's all do.
         """
-        with self._lock:
+        with self._renewal:
             if refused is not self._auth:
-                return True
+                return "newer"
+            if is_alive():
+                return "alive"
             self._refused_unused += 1
             if self._refused_unused >= MAX_REFUSED_UNUSED:
-                return False
-            self._auth = None
-            return True
+                return "dead"
+            with self._lock:
+                self._auth = None
+            return "newer"
 
 
 class KeyAuth(AuthBase):

@@ -9,10 +9,14 @@
         ├── Forbidden        the credential may not see it (403, GES.0016)
         ├── RequestRefused   any other answer that asking again cannot mend
         ├── UnsettledListing a listing moved or contradicted itself at each of several tries
+        ├── Unforeseen       anything else that went wrong with one graph, in its own words
         └── TransientError   asking again may mend it: 429, 5xx, resets, cut or malformed bodies
 
 No message holds a token, a header or a whole body.
 """
+
+import traceback
+from pathlib import Path
 
 from dlt.common.configuration.exceptions import ConfigurationValueError
 from dlt.common.exceptions import DltException, TerminalException, TransientException
@@ -80,6 +84,18 @@ class UnsettledListing(AnswerError, TerminalException):
     """A listing moved or contradicted itself at each of several tries; a later load may find it still."""
 
 
+class Unforeseen(AnswerError, TerminalException):
+    """What nobody foresaw happened while one graph was listed; the others are not concerned.
+
+    Args:
+        error: What was raised; may be without words of its own.
+        path: The path of the graph's listing.
+    """
+
+    def __init__(self, error: BaseException, *, path: str) -> None:
+        super().__init__(describe(error), path=path, error_code="UNFORESEEN")
+
+
 class TransientError(AnswerError, TransientException):
     """No answer, or one that asking again may mend.
 
@@ -101,3 +117,22 @@ class TransientError(AnswerError, TransientException):
             problem, path=path, status=status, error_code=error_code, error_msg=error_msg
         )
         self.retry_after = retry_after
+
+
+def describe(error: BaseException) -> str:
+    """What happened, in one line that is never empty: the error's kind, its words, and the place."""
+    try:
+        words = one_line(str(error), 300)
+    except Exception:  # an error that cannot even say what it is
+        words = None
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{f': {words}' if words else ''}{place}"
+
+
+def one_line(text: object, length: int) -> str | None:
+    """One printable line of at most `length` characters: others' words must not steer a terminal."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"

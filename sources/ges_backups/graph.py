@@ -18,7 +18,9 @@ from .errors import (
     RequestRefused,
     SourceDown,
     TransientError,
+    Unforeseen,
 )
+from .keys import Again, Key, ids_of, own_key
 from .listing import (
     Cursor,
     Listed,
@@ -125,6 +127,11 @@ class GraphReader:
         self._requests = 0
         self._listed_at = datetime.now(UTC)
 
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._requests
+
     def read(self) -> GraphListing:
         """List the graph; an answer that is an error becomes the listing's outcome.
 
@@ -158,7 +165,9 @@ class GraphReader:
             first = self._fetch(0, limit)
         if self._is_same(first) and first.is_last:
             return self._result("complete", first.count, unchanged=True)
-        listed = read_complete(self._fetch, self._fetch_many, limit, self._path, first)
+        listed = read_complete(
+            self._fetch, self._fetch_many, limit, self._path, first, self._keep_last_answers
+        )
         return self._complete(listed, first)
 
     def _is_recent(self, cursor: Cursor) -> bool:
@@ -213,7 +222,7 @@ class GraphReader:
 
     def _complete(self, listed: Listed, first: Page[Rows]) -> GraphListing:
         rows, rejected = self._collect()
-        if repeated := {key.split("\0", 1)[0] for key in listed.keys if "\0" in key[1:]} - {""}:
+        if repeated := set(ids_of(key for key in listed.keys if isinstance(key, Again))):
             rejected += other_versions(self._pages, rows, repeated, self._graph_id)
         one_page = listed.count <= len(first.keys)
         if self._options.window:
@@ -236,7 +245,7 @@ class GraphReader:
         return replace(
             self._result("complete", listed.count, rows=rows),
             rejected=rejected,
-            listed_ids=listed.keys,
+            listed_ids=ids_of(listed.keys),
             cursor=self._with_tail(cursor, listed, rows, rejected),
             restarts=listed.restarts,
         )
@@ -299,9 +308,25 @@ class GraphReader:
     def _count_request(self) -> None:
         self._requests += 1
 
+    def _keep_last_answers(self) -> None:
+        """Keep of the tries so far one page with the last answer of each key, not all their pages."""
+        self._pages = [merged(self._pages)]
+
     def _collect(self) -> tuple[pa.Table, list[Rejected]]:
         """All rows that were seen, each key once, as its last answer had it."""
         return collect(self._pages)
+
+
+def unforeseen(project_id: str, graph_id: str, error: Exception, requests: int) -> GraphListing:
+    """The outcome of a graph where something happened that nobody foresaw: failed, with its words."""
+    return GraphListing(
+        graph_id=graph_id,
+        outcome="failed",
+        listed_at=datetime.now(UTC),
+        backup_count=None,
+        requests=requests,
+        error=Unforeseen(error, path=backups_path(project_id, graph_id)),
+    )
 
 
 def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
@@ -310,8 +335,27 @@ def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
     Where a key was accepted in one answer and rejected in a later one, both are kept: the record
     that came last is in the second list.
     """
-    offsets: dict[str, int] = {}
-    rejected: dict[str, Rejected] = {}
+    table, rejected = _last_answers(pages)
+    return table, list(rejected.values())
+
+
+def merged(pages: Sequence[Page[Rows]]) -> Page[Rows]:
+    """One page of which `collect` makes the same as of all these; its keys have no order."""
+    table, rejected = _last_answers(pages)
+    accepted: list[Key] = table.column("id").to_pylist()
+    size = len(accepted)
+    batches = table.combine_chunks().to_batches()
+    rows = Rows(
+        batches[0] if batches else pages[0].rows.batch.slice(0, 0),
+        [*range(size), *[None] * len(rejected)] if rejected else range(size),
+        dict(enumerate(rejected.values(), size)),
+    )
+    return Page(pages[0].offset, pages[-1].count, [*accepted, *rejected], rows, pages[0].digest)
+
+
+def _last_answers(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, dict[Key, Rejected]]:
+    offsets: dict[Key, int] = {}
+    rejected: dict[Key, Rejected] = {}
     base = 0
     for page in pages:
         rows = page.rows
@@ -322,17 +366,17 @@ def collect(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, list[Rejected]]:
                 if index is None:
                     rejected[key] = rows.rejected[place]
                 else:
-                    offsets[key.rstrip("\0")] = base + index
+                    offsets[own_key(key)] = base + index
         base += rows.batch.num_rows
     table = pa.Table.from_batches([page.rows.batch for page in pages])
     if len(offsets) < len(table):
         table = table.take(pa.array(list(offsets.values()), type=pa.int64()))
-    return table, list(rejected.values())
+    return table, rejected
 
 
-def tail_digest(keys: Sequence[str], count: int, rows: pa.Table) -> str:
+def tail_digest(keys: Sequence[Key], count: int, rows: pa.Table) -> str:
     """Names the rows with these keys as they were answered, in a list of so many."""
-    wanted = pc.is_in(rows.column("id"), value_set=pa.array(keys, type=pa.string()))
+    wanted = pc.is_in(rows.column("id"), value_set=pa.array(ids_of(keys), type=pa.string()))
     text = repr((count, sorted(map(repr, rows.filter(wanted).to_pylist()))))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -15,6 +15,7 @@ from math import inf
 from typing import Generic, Literal, TypeVar
 
 from .errors import UnsettledListing
+from .keys import Again, Key, own_key
 
 R = TypeVar("R")
 Order = Literal["old_to_new", "new_to_old"]
@@ -34,7 +35,7 @@ class Page(Generic[R]):
 
     offset: int
     count: int
-    keys: list[str]
+    keys: Sequence[Key]
     rows: R
     digest: str | None = None
 
@@ -100,8 +101,8 @@ class Chain(Generic[R]):
 
     start: int = 0
     most: float = inf
-    keys: list[str] = field(default_factory=list)
-    rank: dict[str, int] = field(default_factory=dict)
+    keys: list[Key] = field(default_factory=list)
+    rank: dict[Key, int] = field(default_factory=dict)
     last: Page[R] | None = None
     counts: set[int] = field(default_factory=set)
     repeats: bool = False
@@ -118,7 +119,7 @@ class Chain(Generic[R]):
         self.counts.add(page.count)
         return page
 
-    def append(self, keys: Iterable[str]) -> None:
+    def append(self, keys: Iterable[Key]) -> None:
         """Add rows behind the anchor; a key that the chain already holds breaks it."""
         for key in keys:
             if key in self.rank:
@@ -128,14 +129,14 @@ class Chain(Generic[R]):
         if len(self.keys) > self.most:
             raise _Broken("the list grows faster than it can be read")
 
-    def append_again(self, keys: Iterable[str]) -> None:
+    def append_again(self, keys: Iterable[Key]) -> None:
         """Add rows behind the anchor; a key that the chain already holds gets a name of its own."""
         for key in keys:
             again = key in self.rank
             self.repeats |= again
-            self.append([f"{key}\0{len(self.keys)}" if again else key])
+            self.append([Again(key, -len(self.keys)) if again else key])  # no place in a page
 
-    def put_before(self, keys: list[str]) -> None:
+    def put_before(self, keys: Sequence[Key]) -> None:
         """Add rows in front of the chain."""
         self.keys = [*keys, *self.keys]
         self.rank = {key: rank for rank, key in enumerate(self.keys)}
@@ -159,7 +160,7 @@ class Listed:
         restarts: How often the listing was read again from the start.
     """
 
-    keys: list[str]
+    keys: list[Key]
     position: int
     count: int
     restarts: int = 0
@@ -170,7 +171,12 @@ class _Broken(Exception):
 
 
 def read_complete(
-    fetch: Fetch[R], fetch_many: FetchMany[R], limit: int, path: str, first: Page[R] | None = None
+    fetch: Fetch[R],
+    fetch_many: FetchMany[R],
+    limit: int,
+    path: str,
+    first: Page[R] | None = None,
+    on_restart: Callable[[], object] = lambda: None,
 ) -> Listed:
     """Read the whole list, once if nothing contradicts, and at most `MAX_RESTARTS` times again.
 
@@ -180,13 +186,16 @@ def read_complete(
         limit: Rows asked for in one page; the server may answer fewer.
         path: Request path, for the error's words.
         first: The page at offset 0, if it has just been read.
+        on_restart: Called before the list is read again.
 
     Raises:
         UnsettledListing: Each of the tries broke or did not add up.
     """
     problem, most = "", 0
-    standing: list[str] = []
+    standing: list[Key] = []
     for restarts in range(MAX_RESTARTS + 1):
+        if restarts:
+            on_restart()
         try:
             page = first if first is not None and restarts == 0 else fetch(0, limit)
             most = most or page.count + MAX_GROWTH
@@ -244,7 +253,7 @@ def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
     anchor = page.keys[-1:]
     while chain.end < page.count:
         page = chain.see(fetch(chain.end - 1, limit))
-        if _ids(page.keys[:1]) != _ids(anchor):
+        if _own_keys(page.keys[:1]) != _own_keys(anchor):
             raise _Broken("the list moved")
         fresh = page.keys[1:]
         if not fresh:
@@ -262,17 +271,17 @@ def _may_have_turned(chain: Chain[R]) -> bool:
     Rows that came twice then stand as far from the start as from the end, and hide as many others.
     A turn goes unseen where the anchor is in the middle, or at any row where pages hold one row.
     """
-    ids = _ids(chain.keys)
+    ids = _own_keys(chain.keys)
     if not chain.singly:
         return ids == ids[::-1]
-    first: dict[str, int] = {}
+    first: dict[Key, int] = {}
     places = ((first.setdefault(key, at), at) for at, key in enumerate(ids))
     return all(one == other or one + other == len(ids) - 1 for one, other in places)
 
 
-def _ids(keys: list[str]) -> list[str]:
-    """Keys without what tells the rows of a page apart that have the same id."""
-    return [key[:1] + key[1:].split("\0", 1)[0] for key in keys]
+def _own_keys(keys: Iterable[Key]) -> list[Key]:
+    """Keys without what tells the rows apart that have the same one."""
+    return [own_key(key) for key in keys]
 
 
 def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
@@ -308,7 +317,7 @@ def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
             return
 
 
-def _step_singly(fetch: Fetch[R], anchor: Page[R], limit: int) -> list[str]:
+def _step_singly(fetch: Fetch[R], anchor: Page[R], limit: int) -> Sequence[Key]:
     """The row behind an anchor where pages hold one row: it counts if the anchor did not move meanwhile."""
     following = fetch(anchor.offset + 1, limit)
     again = fetch(anchor.offset, limit)
@@ -331,7 +340,7 @@ def _catch_up_in_front(fetch: Fetch[R], chain: Chain[R], limit: int) -> int:
 def _confirm_end(fetch: Fetch[R], chain: Chain[R], count: int, limit: int) -> None:
     """Where answers differed in their count: the last row must still be the last, by one more answer."""
     page = fetch(max(chain.end - 1, 0), limit)
-    if page.count != count or _ids(page.keys) != _ids(chain.keys[-1:]):
+    if page.count != count or _own_keys(page.keys) != _own_keys(chain.keys[-1:]):
         raise _Broken("the list moved at its end")
 
 
@@ -437,7 +446,7 @@ def next_cursor(
         return replace(base, order=None, anchor=None, unfinished=(), tail=None, completed_at=None)
     order = order_of([starts[key] for key in listed.keys if key in starts])
     waiting = tuple((key, at) for at, key in enumerate(listed.keys) if key in unfinished)
-    anchor = listed.keys[0] if order == "new_to_old" else listed.keys[-1]
+    anchor = _anchor(listed, order)
     return replace(base, order=order, anchor=anchor, unfinished=waiting, completed_at=now)
 
 
@@ -448,9 +457,11 @@ def moved_cursor(
     new = listed.count - cursor.count
     shift = new if cursor.order == "new_to_old" else 0
     known = {key: at + shift for key, at in cursor.unfinished}
-    known.update({key: listed.position + i for i, key in enumerate(listed.keys)})
+    known |= {
+        key: at for at, key in enumerate(listed.keys, listed.position) if isinstance(key, str)
+    }
     waiting = sorted((at, key) for key, at in known.items() if key in unfinished)
-    anchor = listed.keys[0] if cursor.order == "new_to_old" else listed.keys[-1]
+    anchor = _anchor(listed, cursor.order)
     return replace(
         cursor,
         count=listed.count,
@@ -458,6 +469,12 @@ def moved_cursor(
         unfinished=tuple((key, at) for at, key in waiting),
         digest=digest,
     )
+
+
+def _anchor(listed: Listed, order: Order | None) -> str | None:
+    """The id at the newest end of a list; None where the row there has none of its own."""
+    key = listed.keys[0] if order == "new_to_old" else listed.keys[-1]
+    return key if isinstance(key, str) else None
 
 
 def order_of(starts: Sequence[int]) -> Order | None:

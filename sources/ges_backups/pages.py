@@ -6,8 +6,12 @@ from typing import Any
 import msgspec
 
 from .errors import TransientError
+from .keys import row_keys
 from .listing import Page
-from .records import Backup, Rows, checked_rows, fast_rows, load_exact, row_keys
+from .records import Backup, Rows, checked_rows, fast_rows, load_exact
+
+#: More than any list holds: such a number is no count, and no warehouse could keep it.
+MAX_COUNT = 10**12
 
 
 class _Backups(msgspec.Struct, gc=False):
@@ -95,7 +99,7 @@ def _load_exact(body: bytes, path: str) -> Any:
 
 def _contradiction(count: int, rows: int, offset: int, count_key: str) -> str | None:
     """What in an answer of so many rows contradicts its count; None where nothing does."""
-    if count < 0:
+    if not 0 <= count <= MAX_COUNT:
         return f"the answer has no number {count_key}"
     if rows and offset + rows > count:
         return f"the answer holds rows up to {offset + rows}, but {count_key} is {count}"

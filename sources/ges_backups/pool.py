@@ -4,18 +4,24 @@ import contextlib
 import itertools
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from .client import GesClient
-from .errors import SourceDown, TransientError
-from .graph import GraphListing, GraphReader, ListingOptions
+import pyarrow as pa
+
+from .client import Cancelled, GesClient
+from .errors import CredentialsError, SourceDown, TransientError
+from .graph import GraphListing, GraphReader, ListingOptions, unforeseen
+from .keys import Key, own_key
 from .listing import Cursor, Page, read_complete
 from .pages import parse_graphs
 from .records import Rejected, Rows, reject
+
+LONGEST_END_SECONDS = 30.0
 
 
 def fetch_graphs(
@@ -31,7 +37,7 @@ def fetch_graphs(
         AnswerError, CredentialsError, SourceDown: There is no complete list, so nothing to load.
     """
     path = f"/v2/{quote(project_id, safe='')}/graphs"
-    records: dict[str, Any] = {}
+    records: dict[Key, Any] = {}
     requests = itertools.count()
 
     def fetch(offset: int, limit: int) -> Page[list[Any]]:
@@ -55,7 +61,7 @@ def fetch_graphs(
     graphs: dict[str, dict[str, Any]] = {}
     rejected: list[Rejected] = []
     for key in listed.keys:
-        record = records[key]
+        record = records[own_key(key)]
         if isinstance(record, dict) and isinstance(record.get("id"), str) and record["id"]:
             graphs[record["id"]] = record
         else:
@@ -63,7 +69,7 @@ def fetch_graphs(
     return list(graphs.values()), rejected, next(requests)
 
 
-class Fleet:
+class GraphPool:
     """Lists graphs side by side, at most `concurrency` at once.
 
     One graph alone uses the whole pool for its pages: what is not needed for graphs serves pages.
@@ -85,6 +91,7 @@ class Fleet:
         self._busy = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        pa.scalar(0)  # pyarrow imports pandas now, if ever: threads would see half of it
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
 
     def iter_listings(
@@ -93,14 +100,19 @@ class Fleet:
         """Yield each graph's listing when it is done, in any order.
 
         Raises:
-            CredentialsError, SourceDown: No graph can be listed; the others are stopped.
+            CredentialsError, SourceDown: No graph can be listed; the others are stopped. Whatever
+                else goes wrong with a graph is that graph's outcome.
         """
         waiting = iter(graph_ids)
         done: queue.Queue[GraphListing | BaseException] = queue.Queue(2 * self._concurrency)
-        for _ in range(min(self._concurrency, len(graph_ids))):
+        threads = [
             threading.Thread(
                 target=self._work, args=(waiting, cursors, done), name="ges-graphs", daemon=True
-            ).start()
+            )
+            for _ in range(min(self._concurrency, len(graph_ids)))
+        ]
+        for thread in threads:
+            thread.start()
         try:
             for _ in graph_ids:
                 result = done.get()
@@ -111,8 +123,17 @@ class Fleet:
             self._client.cancel()
             raise
         finally:
-            self._stopped.set()
-            self._pages.shutdown(wait=False, cancel_futures=True)
+            self._end(threads)
+
+    def _end(self, threads: Sequence[threading.Thread]) -> None:
+        """Wait for the threads, within bounds: none may still run when the next load begins."""
+        self._stopped.set()
+        self._pages.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + LONGEST_END_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            self._pages.shutdown(wait=True)
 
     def _work(
         self,
@@ -145,15 +166,23 @@ class Fleet:
                 done.put(result, timeout=0.5)
                 return
 
-    def _read(self, graph_id: str, cursors: Mapping[str, Cursor]) -> GraphListing:
-        return GraphReader(
-            self._client,
-            self._project_id,
-            graph_id,
-            cursors.get(graph_id),
-            self._options,
-            self._side_by_side,
-        ).read()
+    def _read(self, graph_id: str, cursors: Mapping[str, Any]) -> GraphListing:
+        """One graph's listing; what nobody foresaw is its outcome, too, and stops no other."""
+        reader = None
+        try:
+            reader = GraphReader(
+                self._client,
+                self._project_id,
+                graph_id,
+                cursors.get(graph_id),
+                self._options,
+                self._side_by_side,
+            )
+            return reader.read()
+        except (CredentialsError, SourceDown, Cancelled):
+            raise
+        except Exception as error:
+            return unforeseen(self._project_id, graph_id, error, reader.requests if reader else 0)
 
     def _side_by_side(
         self, fetch: Callable[[int], Page[Rows]], offsets: Iterable[int]

@@ -7,7 +7,7 @@ known here travel as JSON text in one working column, from which `rows.spread` m
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,22 +133,6 @@ def _exact_int(digits: str) -> Any:
 
 def _no_number(name: str) -> Any:
     raise ValueError(name)
-
-
-def row_keys(rows: Iterable[Any]) -> list[str]:
-    """A name for each row of a page: its id, or a hash of a row without one; distinct within the page."""
-    keys: list[str] = []
-    seen: set[str] = set()
-    for row in rows:
-        key = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(key, str) or not key:
-            raw = simplejson.dumps(row, sort_keys=True, default=str)
-            key = "\0" + hashlib.blake2b(raw.encode(), digest_size=12).hexdigest()
-        while key in seen:
-            key += "\0"
-        seen.add(key)
-        keys.append(key)
-    return keys
 
 
 def fast_rows(backups: Sequence[Any], graph_id: str) -> Rows | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import simplejson
 
-from .rows import UTC_TIME
+from .rows import BACKUP_COLUMNS, UTC_TIME
 
 GRAPH_STATUS = {
     "100": "preparing",
@@ -137,6 +137,15 @@ REJECTED_COLUMNS: dict[str, Any] = {
     "record": {"data_type": "text", "description": "The whole record, JSON as text."},
     "first_seen_at": {"data_type": "timestamp", "description": "When it was first read, UTC."},
 }
+COLUMNS = {
+    "backups": BACKUP_COLUMNS,
+    "graphs": GRAPH_COLUMNS,
+    "listings": LISTING_COLUMNS,
+    "projects": PROJECT_COLUMNS,
+    "rejected_backups": REJECTED_COLUMNS,
+}
+"""The tables of the dataset and their columns."""
+
 _TO_ARROW = {"text": pa.string(), "bigint": pa.int64(), "timestamp": UTC_TIME}
 
 

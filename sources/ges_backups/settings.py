@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
@@ -13,6 +13,8 @@ DEFAULT_CONCURRENCY = 8
 DEFAULT_FULL_LISTING_INTERVAL = "24h"
 DEFAULT_REQUEST_SECONDS = 60.0
 
+_SETTING = "SOURCES__GES_BACKUPS__"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROJECT_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 _GRAPH_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,128}")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
@@ -101,7 +103,9 @@ def resolve_endpoint(endpoint: str | None, region: str | None) -> str:
 def region_endpoint(service: str, region: str) -> str:
     """The public endpoint of a service (``ges``, ``iam``) in a region; European ones end in .eu."""
     if not _REGION.fullmatch(region):
-        raise SettingsError(f"region {_shown(region)} is not valid: use one like eu-west-101.")
+        raise SettingsError(
+            f"region {_shown(region)} is not valid: set {_SETTING}REGION to one like eu-west-101."
+        )
     domain = "myhuaweicloud.eu" if region.startswith("eu-") else "myhuaweicloud.com"
     return f"https://{service}.{region}.{domain}"
 
@@ -110,7 +114,8 @@ def check_whole_number(name: str, value: int, low: int, high: int) -> int:
     """Return a setting that must be a whole number within bounds, or raise `SettingsError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise SettingsError(
-            f"{name} must be a whole number from {low} to {high}, not {_shown(value)}."
+            f"{name} must be a whole number from {low} to {high}, not {_shown(value)}: "
+            f"set {_SETTING}{name.upper()}."
         )
     return value
 
@@ -119,7 +124,8 @@ def check_seconds(name: str, value: float, high: float) -> float:
     """Return a number of seconds above zero and up to a bound, or raise `SettingsError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
         raise SettingsError(
-            f"{name} must be a number of seconds up to {high:g}, not {_shown(value)}."
+            f"{name} must be a number of seconds up to {high:g}, not {_shown(value)}: "
+            f"set {_SETTING}{name.upper()}."
         )
     return float(value)
 
@@ -131,9 +137,19 @@ def parse_interval(value: str | float | timedelta) -> float:
     match = _INTERVAL.fullmatch(str(value).strip())
     if not match:
         raise SettingsError(
-            f"full_listing_interval {_shown(value)} is not valid: use 90s, 30m, 24h or 7d."
+            f"full_listing_interval {_shown(value)} is not valid: use 90s, 30m, 24h or 7d "
+            f"for {_SETTING}FULL_LISTING_INTERVAL."
         )
     return float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
+
+
+def to_stamp(instant: datetime) -> int:
+    """The first whole millisecond since 1970 that is not before an instant; UTC where it has no zone.
+
+    In whole numbers throughout: a float is a millisecond off for one instant in 170.
+    """
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return -((_EPOCH - aware) // timedelta(milliseconds=1))
 
 
 def _shown(value: object) -> str:

@@ -26,10 +26,10 @@ from cli_harness import (
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
 from ges_history import connect
+from ges_history.causes import is_out_of_memory
 from ges_history.errors import DatabaseError
-from ges_history.loading.failures import is_out_of_memory
+from ges_history.loading.packages import HALF_SAVED
 from ges_history.loading.run import load
-from ges_history.loading.workplace import HALF_SAVED
 from harness import (
     FIRST_MS,
     NOW,
@@ -55,16 +55,15 @@ LOAD = "dlt.load.load.Load"
 MERGE = "ges_history.warehouses.duckdb_destination._MergeJob.run"
 IN_MERGE = "ges_history.warehouses.duckdb_destination._MergeJob._update"
 INSERT = "ges_history.warehouses.duckdb_destination._InsertJob.run"
-SETTLE = "ges_history.loading.settle"
+WAREHOUSE = "ges_history.warehouses.duckdb_file.DuckDbFile"
 
 COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
-OUTCOME = "ges_history.loading.outcome.Watch"
 
 POINTS = [
     after(LISTING, 5),
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
-    after(f"{PIPELINE}._save_state", 2),
+    after(f"{PIPELINE}._save_state"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
     before(MERGE),
@@ -79,9 +78,8 @@ POINTS = [
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
-    before(f"{OUTCOME}.record_unchanged"),
-    before(f"{SETTLE}._mark_backups"),
-    after(f"{SETTLE}._mark_backups"),
+    before(f"{WAREHOUSE}.touch"),
+    after(f"{WAREHOUSE}.touch"),
     after("ges_history.reports.views.rebuild"),
 ]
 MORE_POINTS = [
@@ -94,7 +92,7 @@ MORE_POINTS = [
     before(INSERT),
     after(f"{LOAD}.create_followup_jobs", 3),
     before(f"{LOADING}.complete_load_package"),
-    after(f"{SETTLE}._prune_states", 2),
+    after(f"{WAREHOUSE}._prune"),
 ]
 POINTS_OF_A_FIRST_LOAD = [
     after(LISTING, 5),
@@ -104,7 +102,7 @@ POINTS_OF_A_FIRST_LOAD = [
     after(MERGE),
     after(MERGE, 2),
     after(COMPLETE),
-    after(f"{SETTLE}.add_deleted_at"),
+    after(f"{WAREHOUSE}._make_file"),
     before("ges_history.reports.views._fingerprint"),
 ]
 
@@ -167,7 +165,6 @@ def assert_whole(life: Life, *, fleeting: bool) -> None:
         assert sorted(keys) == sorted(graph.id for graph in fleet.graphs), table
     is_broken = any(backup.id == BROKEN for graph in fleet.graphs for backup in graph.backups)
     assert [row["backup_id"] for row in warehouse.rejected] == [BROKEN] * is_broken
-    assert warehouse.rows("listed_backups") == []
     assert pending_packages(warehouse.path) == []
     assert unfinished(warehouse.path) == []
     with connect(warehouse.path) as history:
@@ -209,7 +206,7 @@ def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) 
 def test_killed_again_and_again_while_it_mends(life: Life) -> None:
     life.load()
     life.move_on()
-    for point in (after(IN_MERGE), after(MERGE), after(MERGE, 2), after(f"{SETTLE}._mark_backups")):
+    for point in (after(IN_MERGE), after(MERGE), after(MERGE, 2), after(f"{WAREHOUSE}.touch")):
         assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
     life.load()
     assert FLEETING in life.warehouse.listed
@@ -310,7 +307,7 @@ def test_merge_that_needs_more_memory_gets_it(
         short_of_memory.append(is_out_of_memory(error))
         return short_of_memory[-1]
 
-    monkeypatch.setattr("ges_history.loading.workplace.MEMORY_MB", 8)
+    monkeypatch.setattr("ges_history.warehouses.duckdb_file.MEMORY_MB", 8)
     monkeypatch.setattr("ges_history.warehouses.duckdb_destination.is_out_of_memory", is_short)
     fleet = fleet_of(graphs=1, backups=0)
     fill(the_graph(fleet), 3000)

@@ -10,7 +10,7 @@ from ges_backups.credentials import GesCredentials, KeyAuth, PasswordToken, Toke
 from ges_backups.errors import CredentialsError, SourceDown
 from ges_emulator import Emulator, Fault
 from ges_emulator import Request as Asking
-from harness import Asked, Warehouse, assert_exact, fleet_of
+from harness import Asked, Warehouse, assert_exact, fill, fleet_of
 
 SECRETS = ("my-password", "my-secret-key", "my-security-token", "emulator-token")
 
@@ -150,6 +150,70 @@ def test_an_iam_that_stumbles_is_asked_again(
     assert_exact(warehouse, guarded.fleet)
 
 
+def refused() -> bool:
+    """What the list of graphs says to a token that is dead."""
+    return False
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "key"])
+def test_graphs_that_refuse_a_good_credential_are_forbidden_and_cost_no_tokens(
+    guarded: Emulator, warehouse: Warehouse, kind: str
+) -> None:
+    for number in range(4, 41):
+        fill(guarded.fleet.add_graph(f"g{number}"), 2)
+    bad = [f"g{number}" for number in range(2, 32)]
+    for graph_id in bad:
+        guarded.faults.add(Fault.http(401), times=None, graph_id=graph_id)
+    credentials = {"password": password(guarded), "token": "emulator-token", "key": key()}[kind]
+
+    outcome = load(warehouse, guarded, credentials)
+
+    assert outcome.exit_code == 3
+    outcomes = warehouse.last_outcomes
+    assert [graph for graph, what in sorted(outcomes.items()) if what == "forbidden"] == sorted(bad)
+    assert {what for graph, what in outcomes.items() if graph not in bad} == {"complete"}
+    assert warehouse.listings["g2"]["error_code"] == "APIGW.0301"
+    assert Asked.of(guarded).count("tokens") <= 1
+    assert Asked.of(guarded).count("backups", "g2") == 2
+
+
+def test_a_token_that_dies_while_a_graph_refuses_is_renewed(
+    guarded: Emulator, warehouse: Warehouse
+) -> None:
+    guarded.faults.add(Fault.http(401), times=None, graph_id="g2")
+    died = []
+
+    def kill(request: Asking) -> None:
+        if request.graph_id == "g2" and not died:
+            died.append(1)
+            guarded.revoke_tokens()
+
+    guarded.before_answer = kill
+    load(warehouse, guarded, password(guarded), concurrency=4)
+
+    assert warehouse.last_outcomes == {"g1": "complete", "g2": "forbidden", "g3": "complete"}
+    assert Asked.of(guarded).count("tokens") == 2
+
+
+def test_an_account_whose_tokens_the_api_refuses_ends_the_load_quickly(
+    guarded: Emulator, warehouse: Warehouse
+) -> None:
+    guarded.before_answer = lambda request: request.endpoint == "tokens" or guarded.revoke_tokens()
+    for graph_ids in (None, ["g1", "g2", "g3"]):
+        asked = Asked(guarded)
+        with pytest.raises(CredentialsError, match="refused the credential"):
+            load(warehouse, guarded, password(guarded), graph_ids=graph_ids)
+        assert asked.count("tokens") == 3
+        assert asked.total <= 20
+    assert not warehouse.rows("backups")
+
+
+def test_one_refusal_in_passing_is_asked_again(guarded: Emulator, warehouse: Warehouse) -> None:
+    guarded.faults.add(Fault.http(401), times=1, graph_id="g2")
+    load(warehouse, guarded, password(guarded))
+    assert_exact(warehouse, guarded.fleet)
+
+
 def test_many_threads_that_see_one_death_fetch_one_token() -> None:
     fetched: list[str] = []
 
@@ -161,7 +225,8 @@ def test_many_threads_that_see_one_death_fetch_one_token() -> None:
     dead = tokens.auth()
     tokens.accepted(dead)
     threads = [
-        threading.Thread(target=lambda: (tokens.renew(dead), tokens.auth())) for _ in "x" * 8
+        threading.Thread(target=lambda: (tokens.judge(dead, refused), tokens.auth()))
+        for _ in "x" * 8
     ]
     for thread in threads:
         thread.start()
@@ -174,16 +239,17 @@ def test_many_threads_that_see_one_death_fetch_one_token() -> None:
 def test_a_token_that_dies_before_its_first_answer_is_renewed() -> None:
     tokens = PasswordToken(lambda: "token")
     for _ in "many deaths":
-        assert tokens.renew(tokens.auth()) is True
+        assert tokens.judge(tokens.auth(), refused) == "newer"
         tokens.accepted(tokens.auth())
 
 
 def test_an_account_whose_tokens_are_all_refused_is_given_up() -> None:
     tokens = PasswordToken(lambda: "token")
     tries = 1
-    while tokens.renew(tokens.auth()):
+    while tokens.judge(tokens.auth(), refused) == "newer":
         tries += 1
     assert tries == 3
+    assert tokens.judge(tokens.auth(), refused) == "dead"
 
 
 def test_what_signs_a_request_shows_no_secret() -> None:

@@ -1,7 +1,8 @@
 """What is wrong in the settings is said in words, before any request."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -158,6 +159,52 @@ def test_a_good_endpoint_passes(endpoint: str) -> None:
 def test_intervals(text: str | int, seconds: float) -> None:
     assert source_settings.parse_interval(text) == seconds
     assert source_settings.parse_interval(timedelta(seconds=seconds)) == seconds
+
+
+@given(
+    st.datetimes(
+        datetime(1, 1, 3),
+        datetime(9999, 12, 29),
+        timezones=st.sampled_from([None, UTC, timezone(timedelta(hours=5, minutes=45))]),
+    )
+)
+def test_an_instant_is_the_first_whole_millisecond_not_before_it(instant: datetime) -> None:
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    exact = Fraction(since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds)
+    stamp = source_settings.to_stamp(instant)
+    assert stamp - 1 < exact / 1000 <= stamp
+    whole = aware.replace(microsecond=aware.microsecond // 1000 * 1000)
+    assert (
+        datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=source_settings.to_stamp(whole))
+        == whole
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("page_size", 0),
+        ("concurrency", 65),
+        ("request_seconds", -1),
+        ("full_listing_interval", "daily"),
+        ("region", "a/b"),
+        ("project_id", "?"),
+        ("graph_ids", ["?"]),
+        ("endpoint", "ftp://h"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_variable(
+    emulator: Emulator, warehouse: Warehouse, setting: str, wrong: Any
+) -> None:
+    arguments = {
+        "project_id": emulator.fleet.project_id,
+        "endpoint": None if setting == "region" else emulator.endpoint,
+        "credentials": {"token": "emulator-token"},
+        setting: wrong,
+    }
+    with pytest.raises(SettingsError, match=f"SOURCES__GES_BACKUPS__{setting.upper()}"):
+        warehouse.load_with(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from harness import TOKEN, Warehouse
 
 PROGRAM = str(Path(sys.executable).parent / "ges-backups")
 SETTING = "SOURCES__GES_BACKUPS__"
-WORKING = "ges_backups"
 STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -187,19 +186,34 @@ def folder_of(database: Path) -> Path:
     return database.parent / f".{database.name}.dlt"
 
 
+def working_folders(database: Path) -> list[Path]:
+    """The folders of the pipelines that load into it, one a project."""
+    return [
+        path
+        for path in folder_of(database).iterdir()
+        if path.is_dir() and path.suffix != ".aside" and (path / "load").is_dir()
+    ]
+
+
 def pending_packages(database: Path) -> list[str]:
     """Packages that were extracted or normalized, but not loaded."""
-    working = folder_of(database) / WORKING
-    places = (working / "normalize" / "extracted", working / "load" / "normalized")
-    return [package.name for place in places if place.is_dir() for package in place.iterdir()]
+    places = ("normalize/extracted", "load/normalized")
+    return [
+        package.name
+        for working in working_folders(database)
+        for place in places
+        if (working / place).is_dir()
+        for package in (working / place).iterdir()
+    ]
 
 
 def unfinished(database: Path) -> list[str]:
     """What no load will ever finish: extracts and normalizations that were cut short."""
-    working = folder_of(database) / WORKING
-    extracts = [p.name for p in (working / "normalize").iterdir()]
-    normalizations = [p.name for p in (working / "load" / "new").iterdir()]
-    return [*(set(extracts) - {"extracted", ".version"}), *normalizations]
+    left = set()
+    for working in working_folders(database):
+        left |= {p.name for p in (working / "normalize").iterdir()} - {"extracted", ".version"}
+        left |= {p.name for p in (working / "load" / "new").iterdir()}
+    return sorted(left)
 
 
 HOLD = """

@@ -13,6 +13,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 from dlt.common.schema import Schema
+from dlt.common.schema.utils import new_table
 
 from ges_backups.batches import Project, ProjectLoad
 from ges_backups.client import GesClient
@@ -21,6 +22,7 @@ from ges_backups.graph import GraphListing, ListingOptions
 from ges_backups.known import Known, KnownListing
 from ges_backups.listing import Cursor
 from ges_backups.records import Rejected
+from ges_backups.rows import BACKUP_COLUMNS
 from ges_backups.settings import parse_interval
 from ges_emulator import Emulator
 from harness import TOKEN, Row
@@ -38,6 +40,7 @@ class Ledger:
     outcomes: list[GraphListing] = field(default_factory=list)
     rejected: dict[str, Row] = field(default_factory=dict)
     news: list[Rejected] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
 
     def load(
         self,
@@ -62,10 +65,12 @@ class Ledger:
         with suppress(Exception):
             dlt.pipeline().deactivate()
         dlt.pipeline("ledger", pipelines_dir=str(self.folder))
-        batches = list(load.iter_batches(Schema("ges_backups")))
+        batches = list(load.iter_batches(self._schema()))
         self.outcomes, self.news = watch.listings, watch.news
         ids: set[str] = set()
         for batch in batches:
+            if batch.backups is not None:
+                self._learn_types(batch.backups.schema)
             for row in _rows(batch.backups):
                 assert row["id"] not in ids, "the same id twice would break the merge"
                 ids.add(row["id"])
@@ -75,6 +80,19 @@ class Ledger:
             self.projects.update({row["id"]: row for row in _rows(batch.projects)})
             for row in _rows(batch.rejected):
                 self.rejected.setdefault(row["record_hash"], row)
+
+    def _schema(self) -> Schema:
+        """What dlt would know of the columns."""
+        schema = Schema("ges_backups")
+        columns = [{"name": name, "data_type": kind} for name, kind in self.types.items()]
+        schema.update_table(new_table("backups", columns=columns))  # type: ignore[arg-type]
+        return schema
+
+    def _learn_types(self, columns: pa.Schema) -> None:
+        for column in columns:
+            kind = (column.metadata or {}).get(b"data_type")
+            if kind and column.name not in BACKUP_COLUMNS:
+                self.types[column.name] = kind.decode()
 
     def _known(self, project_id: str) -> Known:
         listings = {

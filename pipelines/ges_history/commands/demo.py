@@ -43,7 +43,7 @@ def demo(database: Path) -> None:
     from ges_emulator import Emulator, demo_fleet  # noqa: PLC0415 - start-up stays fast
 
     fleet = demo_fleet(now=datetime.now(UTC) - timedelta(days=1))
-    _make_room(database, fleet.project_id)
+    _make_room(database)
     kept = sum(len(graph.backups) for graph in fleet.graphs)
     with Emulator(fleet) as emulator:
         click.secho("1. A stand-in for the API", bold=True)
@@ -62,24 +62,20 @@ def demo(database: Path) -> None:
     click.echo(_next_steps(database))
 
 
-def _make_room(database: Path, project_id: str) -> None:
-    """Remove an earlier demo; refuse any other file.
-
-    Raises:
-        DatabaseError: The file holds something else than a demo.
-    """
+def _make_room(database: Path) -> None:
+    """Remove an earlier demo; anything else is left to the load, which refuses it in words."""
     if not database.exists():
         return
+    from ges_history.warehouses.layout import is_demo  # noqa: PLC0415
     from ges_history.warehouses.opening import connect  # noqa: PLC0415
 
-    with connect(database) as history:
-        projects = history.sql("SELECT DISTINCT project_id FROM ges.backups").fetchall()
-    if [(project_id,)] != projects:
-        raise DatabaseError(
-            f"{database} holds a history that is no demo, so it is left alone: "
-            "give another file with --database."
-        )
-    database.unlink()
+    try:
+        with connect(database) as history:
+            was_demo = is_demo(history, "history")
+    except DatabaseError:
+        return
+    if was_demo:
+        database.unlink()
 
 
 def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
@@ -90,6 +86,7 @@ def _load(database: Path, emulator: "Emulator") -> "LoadOutcome":
         database,
         say=lambda line: click.echo(f"   {line}", err=True),
         isolated=True,
+        is_demo=True,
         project_id=emulator.fleet.project_id,
         endpoint=emulator.endpoint,
         credentials=DEFAULT_TOKEN,

@@ -5,11 +5,12 @@ import sys
 from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ges_history.commands import options
+from ges_history.commands.around import watching, wishes
 from ges_history.commands.lines import stamped
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
-3 partial: loaded, but some graphs could not be listed or some records were rejected.
+3 partial: loaded, but some graphs could not be listed, some records were rejected, or what was
+asked for after the load (--check, --metrics, --page) could not be done.
 130 and 143: stopped by Ctrl-C or SIGTERM."""
 
 
@@ -39,6 +41,7 @@ Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usag
     metavar="SECONDS",
     help="How long to wait for another load, or for a process that holds the database.",
 )
+@watching
 def load(
     database: Path,
     full: bool,
@@ -48,6 +51,7 @@ def load(
     quiet: bool,
     destination: str,
     wait: float,
+    **around: Any,
 ) -> None:
     """Load what is new since the last load; settings come from dlt's configuration."""
     if since and until and since >= until:
@@ -55,24 +59,35 @@ def load(
     _hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
     from ges_history.loading.run import load as run  # noqa: PLC0415 - dlt takes a second to import
+    from ges_history.warehouses import warehouse_for  # noqa: PLC0415
+    from ges_history.watching.after import Watched  # noqa: PLC0415
 
-    outcome = run(
-        database,
-        full=full,
-        since=since,
-        until=until,
-        destination=destination,
-        wait=wait,
-        say=lambda line: None if quiet else click.echo(stamped(line, sys.stderr), err=True),
-        progress=None if quiet else collector(),
-    )
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(stamped(line, sys.stderr), err=True)
+
+    with Watched(wishes(database, **around), say) as watched:
+        outcome = run(
+            database,
+            full=full,
+            since=since,
+            until=until,
+            destination=destination,
+            wait=wait,
+            say=say,
+            progress=None if quiet else collector(),
+        )
+        where = database if destination == "duckdb" else f"the destination {destination}"
+        lines = summary(outcome, where)
+        followed = watched.loaded(
+            warehouse_for(database, destination), outcome, "\n".join(lines), wait
+        )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
-    elif not quiet or outcome.exit_code:
-        where = database if destination == "duckdb" else f"the destination {destination}"
-        for line in problem_lines(outcome) if quiet else summary(outcome, where):
+    else:
+        for line in [*(problem_lines(outcome) if quiet else lines), *followed.lines(quiet)]:
             click.echo(stamped(line, sys.stdout))
-    sys.exit(outcome.exit_code)
+    sys.exit(3 if followed.failed else outcome.exit_code)
 
 
 class _NoPandas(MetaPathFinder):

@@ -53,12 +53,13 @@ wait = click.option(
 
 
 if TYPE_CHECKING:
-    _ParamType = click.ParamType[datetime]
+    InstantType = click.ParamType[datetime]
+    TextType = click.ParamType[str]
 else:
-    _ParamType = click.ParamType  # click 8.1 has none with a parameter
+    InstantType = TextType = click.ParamType  # click 8.1 has none with a parameter
 
 
-class Instant(_ParamType):
+class Instant(InstantType):
     """A date or an instant in ISO 8601, UTC where it has no zone, or a word like `7d`."""
 
     name = "instant"
@@ -71,3 +72,12 @@ class Instant(_ParamType):
             return parse_instant(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+policy = click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
+    " a default policy.",
+)

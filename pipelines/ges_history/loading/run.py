@@ -1,6 +1,8 @@
 """One load of one project, from its settings to its outcome. See `load`."""
 
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +17,14 @@ from ges_backups.errors import SettingsError
 from ges_backups.known import Ask, Known, read_known
 from ges_backups.project import ProjectSettings, resolve_project
 from ges_backups.source import NAME, project_source
-from ges_history.errors import NoHistory
+from ges_history.errors import DatabaseError
 from ges_history.loading.dlt_settings import dlt_settings
 from ges_history.loading.failures import readable_errors
 from ges_history.loading.outcome import LoadOutcome, Tally, count_backups, count_written
 from ges_history.loading.packages import Packages, adopt_schema
 from ges_history.loading.stored_schema import read_stored_schema, stored_version
 from ges_history.warehouses import warehouse_for
-from ges_history.warehouses.seam import DATASET, Say, Warehouse, quiet
+from ges_history.warehouses.seam import Say, Warehouse, quiet
 
 Progress = Any  # one of dlt's collectors, or the name of one
 DEFAULT_DATABASE = "ges_backups.duckdb"
@@ -131,11 +133,13 @@ class _ProjectRun:
     def run(self) -> LoadOutcome:
         """Finish what was left, list, load, and count."""
         project_id = self._settings.project_id
-        before = count_backups(self._ask, project_id)
+        with self._asking() as ask:
+            before = count_backups(ask, project_id)
         load_ids, relist = self._finish_pending()
-        known = read_known(project_id, self._ask)
+        with self._asking() as ask:
+            known = replace(read_known(project_id, ask), ask=self._ask)
+            self._follow_schema(ask)
         self._packages.note(known.version, relist=relist)
-        self._follow_schema()
         self._extract(known, full=self._options.full or relist)
         new_ids = self._load()
         load_ids += new_ids
@@ -143,19 +147,19 @@ class _ProjectRun:
             self._settle()
         if relist and not self._options.is_window:
             self._packages.note(known.version, relist=False)
-        written = count_written(self._ask, load_ids)
-        after = count_backups(self._ask, project_id) if load_ids else before
-        return self._tally.outcome(before, after, *written)
+        if not load_ids:
+            return self._tally.outcome(before, before, 0, 0)
+        with self._asking() as ask:
+            written = count_written(ask, load_ids)
+            return self._tally.outcome(before, count_backups(ask, project_id), *written)
+
+    def _asking(self) -> AbstractContextManager[Ask]:
+        return self._warehouse.asking(self._options.wait, self._options.say)
 
     def _ask(self, sql: str) -> pa.Table | None:
-        """A query of the source, in the warehouse; None where there is no history yet."""
-        tables = ("backups", "graphs", "listings", "rejected_backups", "projects")
-        names = {name: f"{DATASET}.{name}" for name in (*tables, "_dlt_loads", "_dlt_version")}
-        try:
-            with self._warehouse.reading(self._options.wait, self._options.say) as read:
-                return read(sql.format(**names))
-        except NoHistory:
-            return None
+        """One query of the source, while it lists."""
+        with self._asking() as ask:
+            return ask(sql)
 
     def _finish_pending(self) -> tuple[list[str], bool]:
         """Load what a killed run had extracted; its ids, and whether everything must be listed."""
@@ -163,23 +167,25 @@ class _ProjectRun:
         relist = packages.must_relist
         if not packages.are_pending:
             return [], relist
-        known = read_known(self._settings.project_id, self._ask)
+        with self._asking() as ask:
+            known = read_known(self._settings.project_id, ask)
         if not packages.fit(known.version):
             self._options.say("The warehouse has changed since that load: all is listed again.")
             relist = True
             packages.note(known.version, relist=True)
         with self._writing():
             load_ids = packages.finish()
-        self._tally.take_rejected(self._ask, load_ids)
+        with self._asking() as ask:
+            self._tally.take_rejected(ask, load_ids)
         return load_ids, relist
 
-    def _follow_schema(self) -> None:
+    def _follow_schema(self, ask: Ask) -> None:
         """Take the columns that another project or host has made."""
         pipeline = self._packages.pipeline
-        version = stored_version(self._ask, NAME)
+        version = stored_version(ask, NAME)
         own = pipeline.schemas.get(NAME) if NAME in pipeline.schemas else None
         if version is not None and (own is None or own.stored_version_hash != version):
-            stored = read_stored_schema(self._ask, NAME)
+            stored = read_stored_schema(ask, NAME)
             if stored is not None:
                 adopt_schema(pipeline, Schema.from_stored_schema(stored))
 
@@ -218,8 +224,17 @@ class _ProjectRun:
                 self._warehouse.touch(self._settings.project_id, unchanged)
             self._warehouse.publish_reports()
 
-    def _writing(self) -> Any:
-        return self._warehouse.writing(self._options.wait, self._options.say)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The warehouse held for writing; where that fails, what was listed waits."""
+        with ExitStack() as stack:
+            try:
+                writing = self._warehouse.writing(self._options.wait, self._options.say)
+                stack.enter_context(writing)
+            except DatabaseError as error:
+                kept = "What was listed is kept, and the next load takes it up."
+                raise DatabaseError(f"{error} {kept}") from error
+            yield
 
 
 def _in_utc(instant: datetime | None) -> datetime | None:

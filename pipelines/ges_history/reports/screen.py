@@ -61,7 +61,7 @@ def report_table(table: "pa.Table", width: int = UNBOUNDED, wide: bool = False) 
         )
     for row in zip(*(column.cells for column in fitted.columns), strict=True):
         shown.add_row(*(Text(text, no_wrap=True) for text in row))
-    parts: list[RenderableType] = [Padding(shown, (0, 0, 0, 1))]
+    parts: list[RenderableType] = [Padding(shown, (0, 0, 0, 1), expand=False)]
     if fitted.left_out:
         names = ", ".join(fitted.left_out)
         parts.append(Text(f" Left out for width: {names}; --wide shows all.", style="dim"))
@@ -70,15 +70,16 @@ def report_table(table: "pa.Table", width: int = UNBOUNDED, wide: bool = False) 
 
 def without_needless_ids(table: "pa.Table") -> "pa.Table":
     """A report without what tells nothing here: names of the one project, ids beside names."""
-    projects = set(table.column("project_id").to_pylist())
-    project_names = set(table.column("project_name").to_pylist())
-    drop = ["project_name"] if len(projects) <= 1 else []
-    drop += ["project_id"] if len(project_names) == len(projects) else []
-    if "graph_id" in table.column_names:
-        ids, names = (table.column(n).to_pylist() for n in ("graph_id", "graph_name"))
-        keys = set(zip(table.column("project_id").to_pylist(), ids, strict=True))
-        named = set(zip(table.column("project_id").to_pylist(), names, strict=True))
-        drop += ["graph_id"] if len(named) == len(keys) else []
+    if "graph_id" not in table.column_names:
+        return table
+    projects, project_names, graphs, names = (
+        table.column(name).to_pylist()
+        for name in ("project_id", "project_name", "graph_id", "graph_name")
+    )
+    drop = ["project_name"] if len(set(projects)) <= 1 else []
+    drop += ["project_id"] if len(set(project_names)) == len(set(projects)) else []
+    keys, named = set(zip(projects, graphs, strict=True)), set(zip(projects, names, strict=True))
+    drop += ["graph_id"] if len(named) == len(keys) else []
     return table.drop_columns(drop)
 
 
@@ -175,7 +176,9 @@ def _attention(fleet: Fleet, graphs: Sequence[Judged], width: int) -> Renderable
             first = Text(name, no_wrap=True, overflow="ellipsis") if n == 0 else Text()
             grid.add_row(first, Text(plain(problem.sentence), style=style))
     rest = _rest(len(graphs) - len(shown), "ges-backups report recovery_point")
-    return Group(_title("Needs attention", len(graphs)), Padding(grid, (0, 0, 0, 1)), *rest)
+    return Group(
+        _title("Needs attention", len(graphs)), Padding(grid, (0, 0, 0, 1), expand=False), *rest
+    )
 
 
 def _title(text: str, amount: int) -> Text:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from ges_backups.known import Ask
+
 MEMORY_MB = 120
 """DuckDB's, which would take what is free: merging a file of 100,000 backups needs 90."""
 STORAGE_VERSION = "v1.2.0"
 """Of new files: any DuckDB from 1.2 on opens them."""
-TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
 KEPT_STATES = 3
 
 
@@ -94,6 +95,33 @@ class DuckDbFile:
             finally:  # the settings are those of all connections of this process to the file
                 connection.execute(f"SET memory_limit = '{before[0]}'")
 
+    @contextmanager
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
+        """Queries over the tables as they are."""
+        if not self._file.exists():
+            yield lambda _: None
+            return
+        with (
+            self._only_writer(wait, say),
+            self._opened(wait, say, read_only=True) as connection,
+        ):
+            catalog = database_name(connection)
+            rows = connection.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?",
+                [catalog, DATASET],
+            ).fetchall()
+            dataset = f"{quoted(catalog)}.{DATASET}"
+            tables = {name: f"{dataset}.{quoted(name)}" for (name,) in rows}
+
+            def ask(sql: str) -> "pa.Table | None":
+                try:
+                    query = sql.format(**tables)
+                except KeyError:
+                    return None
+                return connection.sql(query).to_arrow_table()
+
+            yield ask
+
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
         import duckdb  # noqa: PLC0415
@@ -123,7 +151,26 @@ class DuckDbFile:
 
         with duckdb.connect(str(self._file)) as connection:
             self._prune(connection)
+            self._describe(connection)
             return rebuild(connection, is_demo=self.is_demo)
+
+    @staticmethod
+    def _describe(connection: "duckdb.DuckDBPyConnection") -> None:
+        """Comments on the columns of the tables, where they are not there."""
+        from ges_backups.schema import COLUMNS  # noqa: PLC0415 - imports dlt
+
+        catalog = database_name(connection)
+        found = connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns()"
+            " WHERE database_name = ? AND schema_name = ?",
+            [catalog, DATASET],
+        ).fetchall()
+        for table, column, comment in found:
+            text = COLUMNS.get(table, {}).get(column, {}).get("description")
+            if text and comment != text:
+                name = f"{quoted(catalog)}.{DATASET}.{table}.{quoted(column)}"
+                literal = text.replace("'", "''")
+                connection.execute(f"COMMENT ON COLUMN {name} IS '{literal}'")
 
     @staticmethod
     def _prune(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -165,21 +212,22 @@ class DuckDbFile:
 
     def forget(self, project: str) -> dict[str, int]:
         """Remove all rows of a project, and its packages."""
-        gone = {}
-        with self.writing():
-            import duckdb  # noqa: PLC0415
+        import duckdb  # noqa: PLC0415
 
-            with duckdb.connect(str(self._file)) as connection:
-                dataset = f"{quoted(database_name(connection))}.{DATASET}"
-                connection.execute("BEGIN")
-                for table in TABLES:
-                    key = "id" if table == "projects" else "project_id"
-                    rows = connection.execute(
-                        f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",  # noqa: S608
-                        [project],
-                    ).fetchall()
-                    gone[table] = len(rows)
-                connection.execute("COMMIT")
+        from ges_backups.schema import COLUMNS  # noqa: PLC0415 - imports dlt
+
+        gone = {}
+        with self.writing(), duckdb.connect(str(self._file)) as connection:
+            dataset = f"{quoted(database_name(connection))}.{DATASET}"
+            connection.execute("BEGIN")
+            for table in COLUMNS:
+                key = "id" if table == "projects" else "project_id"
+                rows = connection.execute(
+                    f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",  # noqa: S608
+                    [project],
+                ).fetchall()
+                gone[table] = len(rows)
+            connection.execute("COMMIT")
         shutil.rmtree(self.folder / pipeline_name(project), ignore_errors=True)
         return gone
 
@@ -229,7 +277,7 @@ class DuckDbFile:
         """Refuse a file that is no history, another version's, or a demo's, before anything is asked."""
         if not self._file.exists():
             return
-        with self._only_writer(wait, say), self._opened(wait, say, read_only=True) as connection:
+        with self._only_writer(wait, say), self._opened(wait, say) as connection:
             check_layout(connection)
             self._check_contents(connection)
 
@@ -295,6 +343,7 @@ class DuckDbFile:
 
         wait_for(take, DatabaseBusy, wait, say)
         with held[0] as connection:
+            connection.execute("SET TimeZone = 'UTC'")
             yield connection
 
     @contextmanager

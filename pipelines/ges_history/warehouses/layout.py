@@ -52,6 +52,24 @@ def read_layout(connection: "duckdb.DuckDBPyConnection", catalog: str | None = N
     return int(rows[0][0]) if rows else None
 
 
+def is_demo(connection: "duckdb.DuckDBPyConnection", catalog: str | None = None) -> bool:
+    """Whether ``ges-backups demo`` made the database.
+
+    Args:
+        catalog: the attached database to look at; default: the connection's current one.
+    """
+    name = catalog or database_name(connection)
+    stored = connection.execute(
+        "SELECT 1 FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'reports'"
+        " AND table_name = ? AND column_name = 'is_demo'",
+        [name, ABOUT],
+    ).fetchall()
+    if not stored:
+        return False
+    rows = connection.execute(f"FROM {quoted(name)}.reports.{ABOUT} SELECT is_demo").fetchall()
+    return bool(rows and rows[0][0])
+
+
 def database_name(connection: "duckdb.DuckDBPyConnection") -> str:
     """The name of the connection's current database, which DuckDB takes from the file's name."""
     ((name,),) = connection.execute("SELECT current_database()").fetchall()

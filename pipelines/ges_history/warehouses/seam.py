@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
 
+    from ges_backups.known import Ask
+
 DATASET = "ges"
 REPORTS = "reports"
 
@@ -76,6 +78,12 @@ class Warehouse(Protocol):
 
     def writing(self, wait: float = 60.0, say: Say = quiet) -> AbstractContextManager[None]:
         """Hold what dlt writes to for as long as a package is loaded; waited for like `lock`."""
+
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> AbstractContextManager["Ask"]:
+        """What the source asks: over the tables as they are, named ``{backups}``; see `known.Ask`.
+
+        An answer is None where a table is not there yet. Waits like `lock`; held as short as it goes.
+        """
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new; no package is made for them.

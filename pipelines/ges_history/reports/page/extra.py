@@ -1,4 +1,4 @@
-"""The optional packages that the page is made with."""
+"""The packages that the page is made with, which an installation without dependencies lacks."""
 
 from importlib.util import find_spec
 
@@ -19,6 +19,6 @@ def require_extra() -> None:
     missing = [name for module, name in needed.items() if find_spec(module) is None]
     if missing:
         raise MissingExtraError(
-            f"The page needs {' and '.join(missing)}:"
-            " install them with `pip install 'ges-backup-history[page]'`."
+            f"The page needs {' and '.join(missing)}, which this Python has not:"
+            f" pip install {' '.join(missing)}"
         )

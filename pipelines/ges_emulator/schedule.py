@@ -4,21 +4,9 @@ import math
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
 
+from ges_emulator.graph_life import Backup, Graph, Run
 from ges_emulator.texts import random_id
-
-if TYPE_CHECKING:
-    from ges_emulator.graph_life import Backup, Graph
-
-
-class Run(NamedTuple):
-    """How a running backup will end."""
-
-    ends_at: datetime
-    status: str
-    duration_seconds: int
-    size_mb: int
 
 
 @dataclass
@@ -50,7 +38,7 @@ class Schedule:
     """No backup starts from then on."""
     _run: int = field(default=0, repr=False)
 
-    def advance(self, graph: "Graph", now: datetime) -> None:
+    def advance(self, graph: Graph, now: datetime) -> None:
         """Bring ``graph`` to ``now``: every start, end and deletion in the order of time."""
         if self.size_at is None:
             self.size_at = self.at
@@ -64,13 +52,13 @@ class Schedule:
             chance, start = self._next(graph)
         self._end_those_due(graph, now)
 
-    def _next(self, graph: "Graph") -> tuple[random.Random, datetime]:
+    def _next(self, graph: Graph) -> tuple[random.Random, datetime]:
         """What decides about the next run, and its start: seldom on the second."""
         chance = random.Random(f"{graph.fleet.seed}/{graph.id}/{self._run}")  # noqa: S311
         late_seconds = chance.randrange(max(1, min(90, int(self.every.total_seconds()))))
         return chance, self.at + timedelta(seconds=late_seconds)
 
-    def _start(self, graph: "Graph", chance: random.Random, start: datetime) -> None:
+    def _start(self, graph: Graph, chance: random.Random, start: datetime) -> None:
         days = (self.at - (self.size_at or self.at)) / timedelta(days=1)
         size_mb = self.size_mb * math.exp(math.log1p(self.growth_per_day) * days)
         size_mb *= 1 + chance.gauss(0, self.noise)
@@ -87,14 +75,14 @@ class Schedule:
             0 if failed else max(1, round(size_mb)),
         )
 
-    def _end_those_due(self, graph: "Graph", now: datetime) -> None:
+    def _end_those_due(self, graph: Graph, now: datetime) -> None:
         for backup in _running(graph):
             run = backup.run
             if run and run.ends_at <= now:
                 backup.finish(run.status, run.duration_seconds, run.size_mb, run.ends_at)
                 self._retain(graph)
 
-    def _retain(self, graph: "Graph") -> None:
+    def _retain(self, graph: Graph) -> None:
         if self.keep is None or len(graph.rows.natural) <= self.keep:
             return
         automatic = [row for row in graph.rows.natural if _is_ended_automatic(row)]
@@ -102,12 +90,12 @@ class Schedule:
             graph.delete_backup(row)
 
 
-def _running(graph: "Graph") -> "list[Backup]":
+def _running(graph: Graph) -> list[Backup]:
     """Those whose end is planned; only the newest rows can be, which keeps this cheap."""
     return [row for row in graph.rows.natural[-20:] if row.run]
 
 
-def _is_ended_automatic(backup: "Backup") -> bool:
+def _is_ended_automatic(backup: Backup) -> bool:
     record = backup.record
     if not isinstance(record, dict) or record.get("backup_method") != "auto":
         return False

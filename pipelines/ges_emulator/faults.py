@@ -103,6 +103,11 @@ class Fault:
         return Fault("slow drip", send=bad_wire.slow_drip(bytes_at_once, interval_seconds))
 
     @staticmethod
+    def slow_headers(interval_seconds: float = 0.05) -> "Fault":
+        """The status line and the headers come a byte at a time."""
+        return Fault("slow headers", send=bad_wire.slow_headers(interval_seconds))
+
+    @staticmethod
     def hang() -> "Fault":
         """No answer for as long as the emulator runs."""
         return Fault("hang", send=bad_wire.hang)

@@ -1,16 +1,47 @@
 """One graph and its backups, in the form in which the API answers them."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import Any, NamedTuple, Protocol
 
 from ges_emulator.paging import Rows
-from ges_emulator.schedule import Run, Schedule
 from ges_emulator.texts import backup_name, to_ms, to_text
 
-if TYPE_CHECKING:
-    from ges_emulator.fleet import Fleet
-
 FIELDS_FROM_GRAPH = ("graph_size_type_index", "data_store_version", "arch")
+
+
+class Home(Protocol):
+    """What a graph knows of the fleet that it is in."""
+
+    lock: RLock
+    now: datetime
+    seed: int
+    version: int
+
+    def graph(self, id: str) -> "Graph | None":  # noqa: A002, the API's word
+        """The graph with this id, if it exists."""
+
+    def new_id(self) -> str:
+        """An id that no other has."""
+
+    def new_shuffle_key(self) -> int:
+        """A place in the shuffled order."""
+
+
+class Plan(Protocol):
+    """What a graph knows of its automatic backups."""
+
+    def advance(self, graph: Any, now: datetime) -> None:
+        """Bring a graph to a moment: every start, end and deletion in the order of time."""
+
+
+class Run(NamedTuple):
+    """How a running backup will end."""
+
+    ends_at: datetime
+    status: str
+    duration_seconds: int
+    size_mb: int
 
 
 class Backup:
@@ -51,13 +82,13 @@ class Backup:
 class Graph:
     """One graph and its backups; ``record`` is its row in ListGraphs, and may be changed."""
 
-    def __init__(self, fleet: "Fleet", record: dict[str, Any], shuffle_key: int) -> None:
+    def __init__(self, fleet: Home, record: dict[str, Any], shuffle_key: int) -> None:
         self.fleet = fleet
         self.id: str = record["id"]
         self.record = record
         self.shuffle_key = shuffle_key
         self.rows: Rows[Backup] = Rows()
-        self.schedule: Schedule | None = None
+        self.schedule: Plan | None = None
 
     @property
     def name(self) -> str:

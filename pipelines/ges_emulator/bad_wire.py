@@ -127,6 +127,20 @@ def slow_drip(bytes_at_once: int, interval_seconds: float) -> Send:
     return send
 
 
+def slow_headers(interval_seconds: float) -> Send:
+    """The headers a byte at a time, then all of the body."""
+
+    async def send(connection: Connection, answer: Answer) -> None:
+        for byte in head(answer):
+            if connection.over:
+                return
+            connection.transport.write(bytes([byte]))
+            await connection.pause(interval_seconds)
+        connection.transport.write(answer.body or b"")
+
+    return send
+
+
 def huge_body(total_bytes: int) -> Send:
     """A body of ``total_bytes``: valid JSON, blanks around the real answer's body."""
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ges_emulator.fleet import Fleet
-from ges_emulator.graph_life import Graph
-from ges_emulator.schedule import Run, Schedule
+from ges_emulator.graph_life import Graph, Run
+from ges_emulator.schedule import Schedule
 
 TWO_YEARS_DAYS = 730
 BIG = {"graph_size_type_index": "4", "arch": "aarch64", "data_store_version": "2.4.8"}

@@ -1,0 +1,83 @@
+"""The options of ``load`` for what is to be done around it: checks, metrics, the page, pings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ges_history.commands import options
+
+if TYPE_CHECKING:
+    from ges_history.watching.after import Wishes
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SecretUrl(options.TextType):
+    """A URL that is itself a secret: no message holds it."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take an http or https URL, or end as wrong usage."""
+        from ges_history.watching.notify import host_of  # noqa: PLC0415
+
+        try:
+            host_of(value)
+        except ValueError as error:
+            self.fail(f"it is {error}.", param, ctx)
+        return str(value)
+
+
+def watching(command: Command) -> Command:
+    """Add the options that `wishes` takes, in the order in which the help shows them."""
+    for option in reversed(
+        (
+            click.option(
+                "--check", is_flag=True, help="Then check the policy and tell what fails."
+            ),
+            click.option(
+                "--metrics",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                help="Then write the metrics for Prometheus there.",
+            ),
+            click.option(
+                "--page",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                help="Then write the HTML page there.",
+            ),
+            options.policy,
+            click.option(
+                "--ping",
+                type=SecretUrl(),
+                metavar="URL",
+                help="Tell a dead man's switch (Healthchecks) of the start, success or failure."
+                " Whoever has the URL can silence the alarm: set GES_BACKUPS_PING instead.",
+            ),
+            click.option(
+                "--ping-partial",
+                type=click.Choice(["failure", "success"]),
+                default="failure",
+                show_default=True,
+                help="What a partial load (exit code 3) is told as.",
+            ),
+            click.option(
+                "--notify",
+                type=SecretUrl(),
+                metavar="URL",
+                help="Post the outcome and the violations as JSON to a webhook.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def wishes(database: Path, *, ping_partial: str, **around: Any) -> "Wishes":
+    """What the options ask for."""
+    from ges_history.watching.after import Wishes  # noqa: PLC0415
+
+    return Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around)

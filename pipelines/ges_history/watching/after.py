@@ -1,0 +1,189 @@
+"""What a load does around itself: pings, and when it has loaded, all that follows in one opening.
+
+The load is done by then: whatever fails here is told and does not undo it.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ges_history.errors import HistoryError
+from ges_history.warehouses.seam import Read, Say, quiet
+from ges_history.watching.facts import Project
+from ges_history.watching.findings import Check, check, recovery_targets
+from ges_history.watching.gauges import LastLoad, as_text, write_text
+from ges_history.watching.notify import Ping, notify
+from ges_history.watching.policy import find_policy
+from ges_history.watching.tell import STATES, as_lines
+
+if TYPE_CHECKING:
+    from ges_history.loading.outcome import LoadOutcome
+    from ges_history.reports.page.contents import Contents
+
+
+class Readable(Protocol):
+    """All that is asked of a warehouse here."""
+
+    def reading(self, wait: float = 0.0, say: Say = quiet) -> AbstractContextManager[Read]:
+        """Several reads of one state."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is wanted around a load.
+
+    Attributes:
+        check: Whether to hold the policy against the history and tell what is violated.
+        metrics: File for the metrics.
+        page: File for the page, whose calendar then goes by the policy.
+        policy: File of the policy; default: `ges_policy.toml` in the folder `beside`, if any.
+        ping: URL of a dead man's switch.
+        partial_fails: Whether a partial load is told to it as a failure.
+        notify: Webhook for the outcome and the violations.
+    """
+
+    check: bool = False
+    metrics: Path | None = None
+    page: Path | None = None
+    policy: Path | None = None
+    beside: Path | None = None
+    ping: str | None = None
+    partial_fails: bool = True
+    notify: str | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything is wanted that has to read the history."""
+        return bool(self.check or self.metrics or self.page or self.notify)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What came of the wishes.
+
+    Attributes:
+        check: The policy held against the history, where people asked for it.
+        failed: What was wanted and could not be done.
+    """
+
+    check: Check | None = None
+    failed: tuple[str, ...] = ()
+
+    def lines(self, quiet: bool = False) -> list[str]:
+        """What is violated, for people; quiet: nothing where nothing is."""
+        if self.check is None or (quiet and not self.check.exit_code):
+            return []
+        return as_lines(self.check)
+
+
+class Watched:
+    """A load that is watched: its start and its end are told, also where it ends with an error.
+
+    >>> with Watched(wishes, say) as watched:
+    ...     outcome = load(...)
+    ...     followed = watched.loaded(warehouse, outcome, "graphs 12 listed")
+    """
+
+    def __init__(self, wishes: Wishes, say: Say = quiet) -> None:
+        self._wishes = wishes
+        self._say = say
+        self._ping = Ping(wishes.ping, partial_fails=wishes.partial_fails, say=say)
+
+    def __enter__(self) -> "Watched":
+        self._ping.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ping.__exit__(kind, error, trace)
+        if isinstance(error, Exception) and self._wishes.notify:
+            words = str(error) or type(error).__name__
+            notify(
+                self._wishes.notify, _content({"outcome": "failed"}, 1, None, [words]), self._say
+            )
+
+    def loaded(
+        self, warehouse: Readable, outcome: "LoadOutcome", summary: str = "", wait: float = 60.0
+    ) -> Followed:
+        """Do what is wanted after a load.
+
+        Args:
+            warehouse: Where the history is.
+            outcome: Of the load.
+            summary: Of the load, for people.
+            wait: Seconds to wait for another load that holds the warehouse.
+        """
+        self._ping.code, self._ping.body = outcome.exit_code, summary
+        found, failed = None, list[str]()
+        try:
+            found = self._follow(warehouse, outcome, wait)
+        except HistoryError as error:
+            failed.append(str(error))
+            self._say(f"The history is loaded; what should follow is not done: {error}")
+        if self._wishes.notify:
+            content = _content(outcome.to_json(), outcome.exit_code, found, failed)
+            notify(self._wishes.notify, content, self._say)
+        return Followed(found if self._wishes.check else None, tuple(failed))
+
+    def _follow(self, warehouse: Readable, outcome: "LoadOutcome", wait: float) -> Check | None:
+        if not self._wishes.reads:
+            return None
+        page = None
+        policy = find_policy(self._wishes.policy, self._wishes.beside)
+        with warehouse.reading(wait, self._say) as read:
+            found = check(read, policy)
+            if self._wishes.page:
+                page = _page(read, found)
+        if self._wishes.metrics:
+            write_text(self._wishes.metrics, as_text(found, _last_loads(outcome, found)))
+        if self._wishes.page and page:
+            self._write_page(self._wishes.page, page)
+        return found
+
+    def _write_page(self, path: Path, page: "Contents") -> None:
+        from ges_history.reports.page.document import render  # noqa: PLC0415
+        from ges_history.reports.page.output import write_privately  # noqa: PLC0415
+
+        write_privately(path, render(page))
+
+
+def _page(read: Read, found: Check) -> "Contents":
+    """What the page shows, its calendar by the policy's targets."""
+    from ges_history.reports.page.contents import read_contents  # noqa: PLC0415
+    from ges_history.reports.page.extra import require_extra  # noqa: PLC0415
+
+    require_extra()
+    return read_contents(read, targets=recovery_targets(found.facts, found.policy))
+
+
+def _last_loads(outcome: "LoadOutcome", found: Check) -> dict[str, LastLoad]:
+    """What the load knows of itself, by project."""
+    load = LastLoad(outcome.seconds, outcome.requests, outcome.exit_code)
+    newest = max(found.facts.projects, key=_loaded_at, default=None)
+    return {newest.project_id: load} if newest else {}
+
+
+def _loaded_at(project: Project) -> float:
+    return project.loaded_at.timestamp() if project.loaded_at else 0.0
+
+
+def _content(
+    outcome: dict[str, Any], exit_code: int, found: Check | None, failed: list[str]
+) -> dict[str, Any]:
+    """What a webhook gets; `text` is what chats show."""
+    text = f"Load of GES backups: {outcome['outcome']}, exit code {exit_code}."
+    if found is not None:
+        text += f" Policy {STATES[found.exit_code]}: " + "\n".join(as_lines(found)[-1:])
+    return {
+        "text": "\n".join([text, *failed]),
+        "exit_code": exit_code,
+        "outcome": outcome,
+        "violations": [asdict(finding) for finding in found.violations] if found else [],
+        "problems": failed,
+    }

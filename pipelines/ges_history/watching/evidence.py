@@ -1,0 +1,183 @@
+"""Compliance over time: each span in which the last success was older than a policy allows.
+
+A span begins when a success (or, before the first one, the first attempt) has become too old, and
+ends with the start of the next success, with the graph's leaving its project, or not yet; then its
+length counts up to the time when the graph was last listed without an error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ges_history.warehouses.seam import Read
+from ges_history.watching.facts import Graph, read_facts
+from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
+from ges_history.watching.policy import Policy, Rule
+
+TIMED = ("rpo_hours", "overdue")
+"""The kinds of rules that are about the time between successes."""
+
+GAPS = """
+SELECT project_id, graph_id, began_at, ended_at, backup_before, backup_after
+FROM reports.gaps
+WHERE ended_at IS NULL OR gap_hours >= ?
+"""
+
+HOUR = timedelta(hours=1)
+
+COLUMNS = (
+    "project_id",
+    "graph_id",
+    "graph_name",
+    "rule",
+    "severity",
+    "target_hours",
+    "began_at",
+    "ended_at",
+    "length_hours",
+    "backup_before",
+    "backup_after",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time in which a rule did not hold; `ended_at` is None while it goes on.
+
+    `began_at` and `length_hours` are None for a graph that was never backed up at all.
+    """
+
+    project_id: str
+    graph_id: str
+    graph_name: str
+    rule: str
+    severity: Severity
+    target_hours: float
+    began_at: datetime | None
+    ended_at: datetime | None
+    length_hours: float | None
+    backup_before: str | None
+    backup_after: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """A time without a success; `end` is None while none has come."""
+
+    start: datetime
+    before: str | None
+    end: datetime | None
+    after: str | None
+
+
+def violations_between(
+    read: Read, policy: Policy, since: datetime | None = None, until: datetime | None = None
+) -> list[Span]:
+    """The spans of violation that overlap a window, by graph and time.
+
+    Args:
+        read: Of a warehouse's `reading()`.
+        policy: Its rules of the kinds `TIMED` count; `overdue` goes by the rhythm of today.
+        since: Begin of the window; default: the beginning.
+        until: The instant before which it ends; default: now.
+    """
+    ruled = [
+        (graph, rule, target)
+        for kind in TIMED
+        for graph in read_facts(read, ()).graphs
+        for rule, target in _ruled(policy, kind, graph)
+    ]
+    if not ruled:
+        return []
+    gaps = _gaps(read, min(target for _, _, target in ruled))
+    spans = [
+        span
+        for graph, rule, target in ruled
+        for gap in gaps.get((graph.project_id, graph.graph_id), [None])
+        if (span := _span(graph, rule, target, gap)) and _overlaps(span, graph, since, until)
+    ]
+    first = datetime.min.replace(tzinfo=UTC)
+    spans.sort(key=lambda s: (s.project_id, s.graph_name, s.graph_id, s.rule, s.began_at or first))
+    return spans
+
+
+def _ruled(policy: Policy, kind: str, graph: Graph) -> Iterator[tuple[Rule, timedelta]]:
+    """The rule of a kind that counts for a graph, with the time that it gives."""
+    rule = policy.ruling(kind, graph).rule
+    if rule is None:
+        return
+    if not KINDS[kind].is_switch:
+        yield rule, timedelta(hours=rule.target)
+    elif graph.usual_gap_hours is not None:
+        yield rule, timedelta(hours=2 * graph.usual_gap_hours)
+    else:
+        yield rule, FIRST_WEEK
+
+
+def _gaps(read: Read, shortest: timedelta) -> dict[tuple[str, str], list[_Gap | None]]:
+    """The times without a success of each graph, those left out that are too short to matter.
+
+    A gap of a graph that has left its project may be longer than the view says, which counts up
+    to its last listing: so all of the open ones are taken.
+    """
+    gaps: dict[tuple[str, str], list[_Gap | None]] = {}
+    for row in read(GAPS, shortest / HOUR).to_pylist():
+        gap = _Gap(row["began_at"], row["backup_before"], row["ended_at"], row["backup_after"])
+        gaps.setdefault((row["project_id"], row["graph_id"]), []).append(gap)
+    return gaps
+
+
+def _span(graph: Graph, rule: Rule, target: timedelta, gap: _Gap | None) -> Span | None:
+    """The violation in a gap, if it is longer than the target; gap None: there is no backup."""
+    if gap is None:
+        return None if graph.left_at else _as_span(graph, rule, target, None, None, None, None)
+    began = gap.start + target
+    ended = gap.end or graph.left_at
+    known = ended or graph.known_until
+    if known is None or known <= began:
+        return None
+    return _as_span(graph, rule, target, gap, began, ended, known - began)
+
+
+def _as_span(
+    graph: Graph,
+    rule: Rule,
+    target: timedelta,
+    gap: _Gap | None,
+    began: datetime | None,
+    ended: datetime | None,
+    length: timedelta | None,
+) -> Span:
+    return Span(
+        project_id=graph.project_id,
+        graph_id=graph.graph_id,
+        graph_name=graph.graph_name,
+        rule=rule.kind,
+        severity=rule.severity,
+        target_hours=target / HOUR,
+        began_at=began,
+        ended_at=ended,
+        length_hours=None if length is None else length / HOUR,
+        backup_before=gap.before if gap else None,
+        backup_after=gap.after if gap else None,
+        reason=_reason(graph, gap),
+    )
+
+
+def _reason(graph: Graph, gap: _Gap | None) -> str:
+    if gap is None:
+        return "never backed up"
+    if gap.end:
+        return "no success before" if gap.before is None else "the next success came late"
+    if graph.left_at:
+        return "the graph left its project without another success"
+    return "no success so far" if gap.before is None else "no success since"
+
+
+def _overlaps(span: Span, graph: Graph, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a part of a span lies in a window; a span without a begin has always been."""
+    end = span.ended_at or graph.known_until
+    is_begun = until is None or span.began_at is None or span.began_at < until
+    return is_begun and (since is None or end is None or end > since)

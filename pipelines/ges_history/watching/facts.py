@@ -1,0 +1,260 @@
+"""What is known of each graph, as far as a policy or a metric asks: read from the views in one go.
+
+The SQL is DuckDB's, plain enough to run transpiled on PostgreSQL. Instants are UTC; the figures of
+a graph are as of `known_until`, the time when it was last listed without an error.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from ges_history.warehouses.seam import Read
+
+RECENT_SIZES, EARLIER_SIZES = 3, 30
+"""A lasting change is that of the median of so many last sizes from that of those before."""
+
+FEWEST_STALE_HOURS, MOST_STALE_HOURS = 6.0, 48.0
+
+GRAPHS = """
+SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
+    r.known_until, r.last_success_at, r.usual_gap_hours, r.successes,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.known_until)) / 3600.0 AS stale_hours,
+    h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests
+FROM reports.recovery_point AS r
+LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
+ORDER BY r.project_id, r.graph_id
+"""
+
+BACKUPS = """
+WITH known AS (
+    SELECT project_id, graph_id, known_until - INTERVAL '30' DAY AS since
+    FROM reports.graph_names
+)
+SELECT b.project_id, b.graph_id, COUNT(*) AS backups_kept,
+    COUNT(CASE WHEN b.deleted_at IS NULL THEN 1 END) AS source_backups,
+    CAST(COALESCE(SUM(CASE WHEN b.deleted_at IS NULL THEN b.size END), 0) AS BIGINT) AS source_mb,
+    COUNT(CASE WHEN b.deleted_at IS NULL AND b.status = 'success' THEN 1 END) AS source_successes,
+    MIN(CASE WHEN b.deleted_at IS NULL THEN b.started_at END) AS source_oldest_at,
+    COUNT(
+        CASE WHEN b.deleted_at IS NULL AND b.status = 'success' AND NOT b.encrypted THEN 1 END
+    ) AS source_plain,
+    COUNT(
+        CASE WHEN b.deleted_at IS NULL AND b.status = 'success' AND b.encrypted IS NULL THEN 1 END
+    ) AS source_unsaid,
+    COUNT(CASE WHEN b.status = 'success' AND b.started_at > k.since THEN 1 END) AS succeeded_30d,
+    COUNT(CASE WHEN b.status = 'failed' AND b.started_at > k.since THEN 1 END) AS failed_30d
+FROM ges.backups AS b
+LEFT JOIN known AS k ON b.project_id = k.project_id AND b.graph_id = k.graph_id
+GROUP BY b.project_id, b.graph_id
+"""
+
+NEWEST = """
+WITH newest AS (
+    SELECT project_id, graph_id, MAX(start_timestamp) AS start_timestamp
+    FROM ges.backups
+    WHERE status IN ({statuses})
+    GROUP BY project_id, graph_id
+),
+ranked AS (
+    SELECT b.project_id, b.graph_id, b.status, b.size, b.duration,
+        ROW_NUMBER() OVER (PARTITION BY b.project_id, b.graph_id ORDER BY b.id DESC) AS place
+    FROM newest AS n
+    JOIN ges.backups AS b
+        ON n.project_id = b.project_id AND n.graph_id = b.graph_id
+        AND n.start_timestamp = b.start_timestamp
+    WHERE b.status IN ({statuses})
+)
+SELECT project_id, graph_id, status, size, duration FROM ranked WHERE place = 1
+"""
+
+RUNNING = """
+SELECT project_id, graph_id, COUNT(*) AS running, COUNT(CASE WHEN stuck THEN 1 END) AS stuck,
+    MIN(started_at) AS running_since
+FROM reports.running
+GROUP BY project_id, graph_id
+"""
+
+SIZES = f"""
+WITH sizes AS (
+    SELECT project_id, graph_id, size,
+        ROW_NUMBER() OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
+        ) AS place
+    FROM ges.backups
+    WHERE status = 'success' AND size IS NOT NULL
+)
+SELECT project_id, graph_id, COUNT(*) AS sizes,
+    MEDIAN(CASE WHEN place <= {RECENT_SIZES} THEN size END) AS recent_mb,
+    MEDIAN(CASE WHEN place > {RECENT_SIZES} THEN size END) AS earlier_mb
+FROM sizes
+WHERE place <= {RECENT_SIZES + EARLIER_SIZES}
+GROUP BY project_id, graph_id
+"""  # noqa: S608 - two whole numbers of ours
+
+ANOMALIES = """
+SELECT project_id, graph_id, COUNT(*) AS anomalies
+FROM reports.anomalies
+WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '7' DAY
+GROUP BY project_id, graph_id
+"""
+
+REJECTED = """
+SELECT project_id, graph_id, COUNT(*) AS rejected_30d
+FROM ges.rejected_backups
+WHERE first_seen_at > CURRENT_TIMESTAMP - INTERVAL '30' DAY
+GROUP BY project_id, graph_id
+"""
+
+PROJECTS = """
+WITH loads AS (
+    SELECT project_id, MAX(project_name) AS name, MAX(region) AS region,
+        MAX(loaded_at) AS loaded_at
+    FROM reports.graph_names
+    GROUP BY project_id
+    UNION ALL
+    SELECT id AS project_id, COALESCE(name, id) AS name, region, last_listed_at AS loaded_at
+    FROM ges.projects
+)
+SELECT project_id, MAX(name) AS name, MAX(region) AS region, MAX(loaded_at) AS loaded_at,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(MAX(loaded_at))) / 3600.0 AS load_age_hours
+FROM loads
+GROUP BY project_id
+ORDER BY project_id
+"""
+
+SOME = frozenset({"sizes", "anomalies"})
+"""Parts that cost most; the rest is always read."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is known of a graph; sizes in MB, instants UTC, None where it is not known.
+
+    Attributes:
+        left_at: When the graph was first missing in its project's list.
+        known_until: When it was last listed without an error (see `reports.graph_names`).
+        stale_hours: The time since then.
+        outcome: Of its latest listing.
+        usual_gap_hours: The median of the last gaps between successes.
+        source_...: Of the backups that are still at the source; `source_plain` are successes
+            that are not encrypted, `source_unsaid` those of which the API does not say it.
+        ..._30d: Of the 30 days before `known_until`.
+        ended_...: Of the newest backup that has ended; `last_...`: of the newest success.
+        running_since: When the oldest backup in progress started.
+        recent_mb, earlier_mb: Medians of the last sizes and of those before; `sizes` are there.
+    """
+
+    project_id: str
+    project_name: str
+    graph_id: str
+    graph_name: str
+    left_at: datetime | None = None
+    known_until: datetime | None = None
+    outcome: str | None = None
+    error_code: str | None = None
+    requests: int = 0
+    stale_hours: float | None = None
+    last_success_at: datetime | None = None
+    usual_gap_hours: float | None = None
+    successes: int = 0
+    backups_kept: int = 0
+    source_backups: int = 0
+    source_mb: int = 0
+    source_successes: int = 0
+    source_oldest_at: datetime | None = None
+    source_plain: int = 0
+    source_unsaid: int = 0
+    succeeded_30d: int = 0
+    failed_30d: int = 0
+    ended_status: str | None = None
+    ended_s: int | None = None
+    last_mb: int | None = None
+    last_s: int | None = None
+    running: int = 0
+    stuck: int = 0
+    running_since: datetime | None = None
+    sizes: int = 0
+    recent_mb: float | None = None
+    earlier_mb: float | None = None
+    anomalies: int = 0
+    rejected_30d: int = 0
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that was listed.
+
+    Attributes:
+        loaded_at: When it was last listed, whatever came of it.
+        stale_after_hours: How old a load may become, by the rhythm of the project's backups; that
+            of `reports.overview`, which costs a second and more for the rest of its figures.
+        rejected_30d: Records that name none of its graphs.
+    """
+
+    project_id: str
+    name: str
+    region: str | None = None
+    loaded_at: datetime | None = None
+    load_age_hours: float | None = None
+    stale_after_hours: float = MOST_STALE_HOURS
+    rejected_30d: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a history: its graphs, ordered by project and id, and its projects."""
+
+    graphs: tuple[Graph, ...]
+    projects: tuple[Project, ...]
+
+
+def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
+    """Read what is known of every graph.
+
+    Args:
+        read: Of a warehouse's `reading()`.
+        parts: Which of `SOME` to read, too.
+    """
+    graphs = dict(_keyed(read, GRAPHS))
+    costly = {"sizes": SIZES, "anomalies": ANOMALIES}
+    for sql in (BACKUPS, RUNNING, *(costly[part] for part in sorted(parts))):
+        for key, row in _keyed(read, sql):
+            graphs[key].update(row)
+    for key, row in _keyed(read, NEWEST.format(statuses="'success', 'failed'")):
+        graphs[key].update(ended_status=row["status"], ended_s=row["duration"])
+    for key, row in _keyed(read, NEWEST.format(statuses="'success'")):
+        graphs[key].update(last_mb=row["size"], last_s=row["duration"])
+    strays: Counter[str] = Counter()
+    for key, row in _keyed(read, REJECTED):
+        if key in graphs:
+            graphs[key].update(row)
+        else:
+            strays[key[0]] += row["rejected_30d"]
+    rhythms: dict[str, list[float]] = defaultdict(list)
+    for (project_id, _), row in graphs.items():
+        if row["usual_gap_hours"] is not None:
+            rhythms[project_id].append(row["usual_gap_hours"])
+    projects = [
+        Project(
+            **row,
+            stale_after_hours=_stale_after(rhythms[row["project_id"]]),
+            rejected_30d=strays[row["project_id"]],
+        )
+        for row in read(PROJECTS).to_pylist()
+    ]
+    return Facts(tuple(Graph(**row) for row in graphs.values()), tuple(projects))
+
+
+def _stale_after(rhythms: list[float]) -> float:
+    """Twice the usual gap of a project's graphs, within bounds."""
+    if not rhythms:
+        return MOST_STALE_HOURS
+    return min(max(2 * median(rhythms), FEWEST_STALE_HOURS), MOST_STALE_HOURS)
+
+
+def _keyed(read: Read, sql: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    for row in read(sql).to_pylist():
+        yield (row["project_id"], row["graph_id"]), row

@@ -1,0 +1,217 @@
+"""What a policy finds in a history: a finding for each graph and kind of rule that names it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ges_history.warehouses.seam import Read
+from ges_history.watching.facts import Facts, Graph, Project, read_facts
+from ges_history.watching.kinds import (
+    KINDS,
+    NEEDS,
+    Judgement,
+    Severity,
+    Verdict,
+    rejected,
+    stale_load,
+)
+from ges_history.watching.policy import Policy, Rule
+
+COLUMNS = (
+    "project_id",
+    "graph_id",
+    "graph_name",
+    "rule",
+    "severity",
+    "target",
+    "actual",
+    "verdict",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether a graph meets a rule; `graph_id` is empty where it is about a project or the policy."""
+
+    project_id: str
+    graph_id: str
+    graph_name: str
+    rule: str
+    severity: Severity
+    target: float | None
+    actual: float | None
+    verdict: Verdict
+    reason: str
+
+    @property
+    def off_by(self) -> float:
+        """How many times a target is missed, to put the worst first; infinite without a figure."""
+        if self.actual is None or self.target is None:
+            return float("inf")
+        low, high = sorted((abs(self.target), abs(self.actual)))
+        return high / low if low else float("inf") if high else 1.0
+
+    @property
+    def rank(self) -> int:
+        """0 for a critical violation, 1 for a warning, 2 for what is unknown, 3 for the rest."""
+        if self.verdict == "violated":
+            return 0 if self.severity == "critical" else 1
+        return 2 if self.verdict == "unknown" else 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """A policy held against a history; `findings` are ordered, the worst first."""
+
+    policy: Policy
+    facts: Facts
+    findings: tuple[Finding, ...]
+
+    @cached_property
+    def violations(self) -> list[Finding]:
+        """The findings that are violated, the worst first."""
+        return [finding for finding in self.findings if finding.verdict == "violated"]
+
+    @cached_property
+    def verdicts(self) -> Counter[str]:
+        """How many findings there are of each verdict."""
+        return Counter(finding.verdict for finding in self.findings)
+
+    def violated(self, severity: Severity) -> int:
+        """How many rules of a severity are violated."""
+        return sum(finding.severity == severity for finding in self.violations)
+
+    @cached_property
+    def told(self) -> list[Finding]:
+        """What people are told: violations, and what is unknown of graphs without any."""
+        bad = {(finding.project_id, finding.graph_id) for finding in self.violations}
+        return [
+            finding
+            for finding in self.findings
+            if finding.rank < 2
+            or (finding.rank == 2 and (finding.project_id, finding.graph_id) not in bad)
+        ]
+
+    @property
+    def exit_code(self) -> int:
+        """As Nagios has them: 0 all met, 1 warning, 2 critical, 3 unknown."""
+        worst = min((finding.rank for finding in self.findings), default=2)
+        return {0: 2, 1: 1, 2: 3, 3: 0}[worst]
+
+
+def check(read: Read, policy: Policy) -> Check:
+    """Hold a policy against a history.
+
+    Args:
+        read: Of a warehouse's `reading()`.
+        policy: What must hold.
+    """
+    parts = {NEEDS[kind] for kind in policy.kinds if kind in NEEDS}
+    return judged(read_facts(read, parts), policy)
+
+
+def judged(facts: Facts, policy: Policy) -> Check:
+    """Hold a policy against facts that were read."""
+    found = [*_of_graphs(facts, policy), *_of_projects(facts, policy), *_of_rules(facts, policy)]
+    found.sort(key=lambda f: (f.rank, -f.off_by, f.project_id, f.graph_name, f.graph_id))
+    return Check(policy, facts, tuple(found))
+
+
+def judge_graph(graph: Graph, policy: Policy, kind: str) -> Finding | None:
+    """The finding of a kind for a graph; None where no rule names it, or it is about a project."""
+    ruling, judge = policy.ruling(kind, graph), KINDS[kind].judge
+    rule = ruling.rule or ruling.excluded_by
+    if rule is None or judge is None:
+        return None
+    if ruling.rule is None:
+        return _finding(graph, rule, _left_out(rule, f"excluded by {rule.place}"))
+    if graph.left_at is not None:
+        words = f"the graph has left its project, missed since {graph.left_at:%Y-%m-%d %H:%M} UTC"
+        return _finding(graph, rule, _left_out(rule, words))
+    return _finding(graph, rule, judge(graph, rule.target))
+
+
+def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
+    for kind in policy.kinds:
+        for graph in facts.graphs:
+            finding = judge_graph(graph, policy, kind)
+            if finding is not None:
+                yield finding
+
+
+def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
+    """What no graph can tell of: the load itself, records that name no graph."""
+    with_graphs = {graph.project_id for graph in facts.graphs if graph.left_at is None}
+    for project in facts.projects:
+        if rule := _rule_for(policy, "stale_load", project):
+            yield _finding(project, rule, stale_load(project, None))
+        rule = _rule_for(policy, "stale_hours", project)
+        if rule and project.project_id not in with_graphs:
+            yield _finding(project, rule, stale_load(project, rule.target))
+        if project.rejected_30d and (rule := _rule_for(policy, "rejected_records", project)):
+            yield _finding(project, rule, rejected(project.rejected_30d))
+
+
+def _rule_for(policy: Policy, kind: str, project: Project) -> Rule | None:
+    """The first rule of a kind that names a project and all of its graphs; None if that is off."""
+    for rule in policy.rules_of(kind):
+        if rule.covers_project(project.project_id, project.name) and "*" in rule.graphs:
+            return rule if rule.target else None
+    return None
+
+
+def _of_rules(facts: Facts, policy: Policy) -> Iterator[Finding]:
+    """Rules that name no graph, which is a mistake more often than not."""
+    for rule in policy.rules:
+        if rule.graphs == rule.projects == ("*",) or any(map(rule.covers, facts.graphs)):
+            continue
+        yield Finding(
+            project_id="",
+            graph_id="",
+            graph_name="",
+            rule=rule.kind,
+            severity=rule.severity,
+            target=rule.target,
+            actual=None,
+            verdict="unknown",
+            reason=f"{policy.name}, {rule.place}: the history knows no graph that this rule names",
+        )
+
+
+def _left_out(rule: Rule, reason: str) -> Judgement:
+    return Judgement("excluded", None if KINDS[rule.kind].is_switch else rule.target, None, reason)
+
+
+def _finding(subject: Graph | Project, rule: Rule, judgement: Judgement) -> Finding:
+    graph = subject if isinstance(subject, Graph) else None
+    return Finding(
+        project_id=subject.project_id,
+        graph_id=graph.graph_id if graph else "",
+        graph_name=graph.graph_name if graph else "",
+        rule=rule.kind,
+        severity=rule.severity,
+        target=judgement.target,
+        actual=judgement.actual,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+    )
+
+
+def violations_by_graph(findings: Iterable[Finding]) -> Counter[tuple[str, str, Severity]]:
+    """{(project_id, graph_id, severity): violated rules}."""
+    return Counter(
+        (finding.project_id, finding.graph_id, finding.severity)
+        for finding in findings
+        if finding.verdict == "violated"
+    )
+
+
+def recovery_targets(facts: Facts, policy: Policy) -> dict[tuple[str, str], float]:
+    """{(project_id, graph_id): hours} of the graphs that a rule `rpo_hours` names, for the page."""
+    rulings = {
+        (graph.project_id, graph.graph_id): policy.ruling("rpo_hours", graph).rule
+        for graph in facts.graphs
+    }
+    return {graph: rule.target for graph, rule in rulings.items() if rule}

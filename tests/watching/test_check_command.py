@@ -1,0 +1,330 @@
+"""`ges-backups check` as a person, a monitoring system and an auditor read it."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+
+from cli_harness import PROGRAM, environment
+from ges_history.cli import cli
+from ges_history.watching.findings import COLUMNS
+from ges_history.watching.policy import read_policy
+from synthetic import PROJECT
+from watched import DAY, HOUR, NOW, Backup, Life, backup_id, write_history
+
+FINE = Life("g-fine", tuple(Backup(n * DAY + HOUR) for n in range(40)), name="fine")
+LATE = Life("g-late", tuple(Backup(n * DAY + 60 * HOUR) for n in range(10)), name="late|x\n=1+1")
+ODD = replace(FINE, graph_id="g-odd", name="odd", rejected=1)
+GONE = replace(FINE, graph_id="g-gone", name="gone", left_ago=DAY)
+MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
+
+Check = Callable[..., Result]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Check a history of some graphs, by a policy's text or the default one."""
+
+    def check(
+        *words: str, lives: tuple[Life, ...] = (FINE, LATE, ODD, GONE), policy: str = ""
+    ) -> Result:
+        database = tmp_path / "fleet.duckdb"
+        if not database.exists():
+            write_history(database, lives)
+        if policy:
+            (tmp_path / "ges_policy.toml").write_text(policy)
+        arguments = ["check", "--database", str(database), *words]
+        return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("lives", "code"),
+    [((FINE, GONE), 0), ((FINE, ODD), 1), ((FINE, ODD, LATE), 2)],
+    ids=["all met", "warning", "critical"],
+)
+def test_the_exit_code_is_that_of_the_worst(
+    check: Check, lives: tuple[Life, ...], code: int
+) -> None:
+    assert check(lives=lives).exit_code == code
+
+
+def test_what_cannot_be_judged_is_unknown_unless_something_is_worse(check: Check) -> None:
+    policy = "[[rules]]\nmust_be_encrypted = true\n"
+    unsaid = replace(FINE, backups=(replace(FINE.backups[0], encrypted=None),))
+    assert check(lives=(unsaid,), policy=policy).exit_code == 3
+    late = policy + "[[rules]]\nseverity = 'warning'\nrpo_hours = 0.5\n"
+    assert check(policy=late).exit_code == 1
+
+
+def test_people_read_a_line_a_finding_the_worst_first(check: Check) -> None:
+    lines = check().stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["CRITICAL", "WARNING", "3"]
+    assert re.search(r"overdue: 60, at most 48 h; last success \d{4}-\d\d-\d\d", lines[0])
+    assert "rejected_records: 1 records" in lines[1]
+    assert lines[2] == "3 graphs, default policy: 1 critical, 1 warning, 17 met, 6 excluded"
+
+
+def test_many_graphs_of_a_stale_load_are_one_line(check: Check) -> None:
+    still = [
+        replace(
+            FINE,
+            graph_id=f"g{n}",
+            name=None,
+            backups=FINE.backups[4:],
+            listed_ago=4 * DAY,
+            complete_ago=4 * DAY,
+        )
+        for n in range(50)
+    ]
+    result = check(lives=tuple(still), policy="[[rules]]\nstale_hours = 24\n")
+    first, total = result.stdout.splitlines()
+    assert first.startswith("CRITICAL  50 graphs  stale_hours: 96")
+    assert "50 critical" in total
+
+
+NAGIOS = re.compile(
+    r"GES BACKUPS (?P<state>OK|WARNING|CRITICAL|UNKNOWN): (?P<text>[^|\n]*)(?: \| (?P<figures>[^|\n]*))?"
+    r"(?P<long>(?:\n[^|\n]*)*)\n"
+)
+FIGURE = re.compile(r"(\w+)=(\d+)(s|B|)((?:;\d*){3})")
+
+
+def test_nagios_reads_a_line_with_figures_then_long_text(check: Check) -> None:
+    result = check("--format", "nagios")
+    found = NAGIOS.fullmatch(result.stdout)
+    assert found is not None
+    assert (found["state"], result.exit_code) == ("CRITICAL", 2)
+    assert len(found["long"].strip().splitlines()) == 2
+    figures = {}
+    for figure in found["figures"].split(" "):
+        parts = FIGURE.fullmatch(figure)
+        assert parts is not None, figure
+        figures[parts[1]] = (int(parts[2]), parts[3])
+    load_age = figures.pop("load_age")
+    assert 0 <= load_age[0] < 120 + (NOW.second + 60)
+    size = sum(b.size or 0 for life in (FINE, LATE, ODD) for b in life.backups)
+    assert figures == {
+        "graphs": (3, ""),
+        "critical": (1, ""),
+        "warning": (1, ""),
+        "unknown": (0, ""),
+        "oldest_success": (60 * 3600, "s"),
+        "stored": (size * 1_048_576, "B"),
+        "backups": (90, ""),
+        "running": (0, ""),
+        "stuck": (0, ""),
+        "failures_30d": (0, ""),
+    }
+
+
+def test_nagios_output_stays_within_its_8_kb(check: Check) -> None:
+    many = tuple(Life(f"graph-{n}", name="ä" * 40) for n in range(500))
+    output = check("--format", "nagios", lives=many).stdout
+    assert len(output.encode()) < 8_000
+    assert re.search(r"\.\.\. and \d+ more\n$", output)
+
+
+def rows_of(result: Result) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+def test_csv_has_a_row_for_each_graph_and_rule_with_the_documented_columns(check: Check) -> None:
+    result = check("--format", "csv", policy="[[rules]]\nexclude = 'odd'\nrpo_hours = 24\n")
+    assert result.exit_code == 2
+    rows = rows_of(result)
+    assert tuple(rows[0]) == COLUMNS
+    verdicts = {row["graph_id"]: (row["verdict"], row["target"]) for row in rows}
+    assert verdicts == {
+        "g-late": ("violated", "24"),
+        "g-fine": ("met", "24"),
+        "g-odd": ("excluded", "24"),
+        "g-gone": ("excluded", "24"),
+        "": ("met", "48"),
+    }
+    assert rows[0]["graph_name"] == "late|x\n=1+1"
+    assert float(rows[0]["actual"]) == 60
+
+
+def test_json_has_the_same_rows(check: Check) -> None:
+    policy = "[[rules]]\nexclude = 'odd'\nrpo_hours = 24\nmin_backups = 11\n"
+    rows = json.loads(check("--format", "json", policy=policy).stdout)
+    of_csv = rows_of(check("--format", "csv", policy=policy))
+    assert [tuple(row) for row in rows] == [COLUMNS] * len(of_csv)
+    keys = ("graph_id", "rule", "severity", "verdict")
+    assert [[row[k] for k in keys] for row in rows] == [[row[k] for k in keys] for row in of_csv]
+
+
+POLICY = """[[rules]]
+graphs = "late*"
+exclude = "*=1+1"
+rpo_hours = 100
+[[rules]]
+graphs = ["fine", "late*"]
+rpo_hours = 24
+[[rules]]
+rpo_hours = 1
+"""
+
+
+def test_explain_says_which_rules_apply_to_a_graph_and_why(check: Check) -> None:
+    result = check("--explain", "fine", policy=POLICY)
+    assert result.exit_code == 0
+    text = result.stdout
+    assert "rpo_hours: met: 1, at most 24 h" in text
+    assert re.search(r"line 4: does not name it: graphs = \['late\*'\]", text)
+    assert re.search(r"line 7: counts", text)
+    assert re.search(r"line 9: names it, too, but comes later", text)
+    assert re.search(r"no rule at all: .*min_backups", text)
+
+
+def test_explain_takes_an_id_and_says_what_excludes(check: Check) -> None:
+    text = check("--explain", "g-late", policy=POLICY).stdout
+    assert "line 4: excludes it: exclude = ['*=1+1']" in text
+    assert "rpo_hours: violated (critical): 60, at most 24 h" in text
+
+
+def test_explain_of_a_graph_that_is_not_there_names_close_ones(check: Check) -> None:
+    result = check("--explain", "g-fin")
+    assert result.exit_code == 3
+    assert "g-fine" in result.stderr
+
+
+def test_the_evidence_has_each_violation_with_its_begin_end_length_and_backups(
+    check: Check,
+) -> None:
+    ages = [1, 25, 49, 97, 121]  # a day each, but two days between the third and the fourth
+    life = Life("g", tuple(Backup(hours * HOUR) for hours in ages), name="orders")
+    since = (NOW - 5 * DAY).isoformat()
+    words = ("--since", since, "--format", "csv")
+    result = check(*words, lives=(life,), policy="[[rules]]\nrpo_hours = 30\n")
+    assert result.exit_code == 2
+    (row,) = rows_of(result)
+    began, ended = NOW - 67 * HOUR, NOW - 49 * HOUR
+    assert row == {
+        "project_id": PROJECT,
+        "graph_id": "g",
+        "graph_name": "orders",
+        "rule": "rpo_hours",
+        "severity": "critical",
+        "target_hours": "30",
+        "began_at": f"{began:%Y-%m-%dT%H:%M:%S}.000000Z",
+        "ended_at": f"{ended:%Y-%m-%dT%H:%M:%S}.000000Z",
+        "length_hours": "18",
+        "backup_before": backup_id(life, 3),
+        "backup_after": backup_id(life, 2),
+        "reason": "the next success came late",
+    }
+    late = (NOW - 40 * HOUR).isoformat()
+    later = check("--since", late, "--format", "csv")
+    assert (rows_of(later), later.exit_code) == ([], 0)
+    assert "from" in check("--since", since).stdout
+
+
+def command(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PROGRAM, "check", *words],
+        cwd=folder,
+        env=environment(None, folder, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def no_history(folder: Path) -> None:
+    """Nothing is there."""
+
+
+def no_database(folder: Path) -> None:
+    (folder / "ges_backups.duckdb").write_text("no database" * 1000)
+
+
+def foreign_database(folder: Path) -> None:
+    duckdb.connect(str(folder / "ges_backups.duckdb")).close()
+
+
+def broken_policy(folder: Path) -> None:
+    write_history(folder / "ges_backups.duckdb", [FINE])
+    (folder / "ges_policy.toml").write_text("[[rules]]\nrpo_hour = 3\n")
+
+
+def broken_view(folder: Path) -> None:
+    written = write_history(folder / "ges_backups.duckdb", [FINE])
+    with duckdb.connect(str(written.path)) as connection:
+        connection.execute('ALTER TABLE "ges_backups".ges.backups DROP COLUMN status')
+
+
+@pytest.mark.parametrize(
+    ("arrange", "words"),
+    [
+        (no_history, ()),
+        (no_database, ()),
+        (foreign_database, ()),
+        (broken_policy, ()),
+        (broken_view, ()),
+        (no_history, ("--nonsense",)),
+        (no_history, ("--database",)),
+        (no_history, ("--since", "soon")),
+        (no_history, ("--since", "2026-02-01", "--until", "2026-01-01")),
+        (no_history, ("--policy", "missing.toml")),
+    ],
+)
+def test_whatever_goes_wrong_is_unknown_and_told_where_nagios_reads(
+    tmp_path: Path, arrange: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    arrange(tmp_path)
+    done = command(tmp_path, "--format=nagios", *words)
+    assert done.returncode == 3
+    assert re.fullmatch(r"GES BACKUPS UNKNOWN: [^|\n]+\n", done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_policy_is_taken_from_the_environment(tmp_path: Path) -> None:
+    write_history(tmp_path / "ges_backups.duckdb", [FINE])
+    (tmp_path / "p.toml").write_text("[[rules]]\nrpo_hours = 0.5\n")
+    assert command(tmp_path).returncode == 0
+    done = command(tmp_path, GES_BACKUPS_POLICY="p.toml")
+    assert done.returncode == 2
+    assert "p.toml" in done.stdout
+
+
+def test_the_policy_to_start_from_is_right_and_holds_every_kind_that_takes_a_figure(
+    check: Check,
+) -> None:
+    policy = read_policy(MONITORING / "ges_policy.toml")
+    figures = {rule.kind for rule in policy.rules if rule.place != "default policy"}
+    assert figures >= {
+        "rpo_hours",
+        "min_backups",
+        "max_age_days",
+        "max_duration_hours",
+        "min_success_rate",
+        "max_size_change_pct",
+        "must_be_encrypted",
+        "stale_hours",
+    }
+    result = check(lives=(FINE,), policy=(MONITORING / "ges_policy.toml").read_text())
+    assert result.exit_code == 3  # its examples name no graph of this history, which is told
+    assert "line" in result.stdout
+
+
+def test_the_nagios_command_definition_runs_as_it_stands(tmp_path: Path) -> None:
+    write_history(tmp_path / "fleet.duckdb", [FINE])
+    text = (MONITORING / "nagios_commands.cfg").read_text()
+    line = re.search(r"command_line\s+(.*)", text)
+    assert line is not None
+    program, *words = line[1].replace("$ARG1$", str(tmp_path / "fleet.duckdb")).split()
+    assert program.endswith("/ges-backups")
+    done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("GES BACKUPS OK: ")

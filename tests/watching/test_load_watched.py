@@ -1,0 +1,148 @@
+"""`ges-backups load` with what it does around itself: pings, a webhook, a check, metrics, the page."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli_harness import Command, Done
+from ges_emulator import Emulator, Fleet
+from harness import Warehouse
+from listener import Listener
+
+SECRET = "0c1e-secret-77aa"
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+@pytest.fixture
+def command(emulator: Emulator, tmp_path: Path) -> Command:
+    return Command(emulator, tmp_path)
+
+
+def assert_discreet(done: Done) -> None:
+    assert SECRET not in done.text
+
+
+def test_a_load_is_pinged_at_its_start_and_its_end_with_its_summary(
+    command: Command, listener: Listener
+) -> None:
+    done = command.load(GES_BACKUPS_PING=f"{listener.url}/{SECRET}")
+    assert (done.code, listener.paths) == (0, [f"/{SECRET}/start", f"/{SECRET}"])
+    assert listener.received[1].body.decode() == done.out.strip()
+    assert_discreet(done)
+
+
+def test_a_load_that_cannot_be_done_is_pinged_with_its_code_and_its_message(
+    command: Command, listener: Listener
+) -> None:
+    wrong = {"SOURCES__GES_BACKUPS__CREDENTIALS__TOKEN": "an-old-token"}
+    done = command.load("--ping", f"{listener.url}/{SECRET}", **wrong)
+    assert (done.code, listener.paths) == (1, [f"/{SECRET}/start", f"/{SECRET}/1"])
+    message = listener.received[1].body.decode()
+    assert message in done.err
+    assert "an-old-token" not in message
+    assert_discreet(done)
+
+
+@pytest.mark.parametrize(("told_as", "path"), [("failure", "/x/3"), ("success", "/x")])
+def test_a_partial_load_is_a_failure_or_a_success_as_set(
+    command: Command, listener: Listener, told_as: str, path: str
+) -> None:
+    graphs = {"SOURCES__GES_BACKUPS__GRAPH_IDS": '["g1", "missing"]'}
+    done = command.load("--ping", f"{listener.url}/x", "--ping-partial", told_as, **graphs)
+    assert (done.code, listener.paths) == (3, ["/x/start", path])
+
+
+def test_a_switch_that_hangs_neither_fails_a_load_nor_holds_it(command: Command) -> None:
+    assert command.load().code == 0
+    with Listener(delay_seconds=60) as listener:
+        began = time.monotonic()
+        url = f"{listener.url}/{SECRET}"
+        done = command.load("--ping", url, "--notify", url)
+        assert time.monotonic() - began < 25  # 10 s of waiting, and a load on a busy machine
+    assert done.code == 0
+    assert done.err.count("127.0.0.1 did not arrive") == 2
+    assert_discreet(done)
+
+
+@pytest.mark.parametrize("option", ["--ping", "--notify"])
+def test_what_is_no_url_is_wrong_usage_and_not_shown(command: Command, option: str) -> None:
+    done = command.load(option, f"hc-ping.com/{SECRET}")
+    assert done.code == 2
+    assert option in done.err
+    assert_discreet(done)
+
+
+def test_a_webhook_gets_the_outcome_and_the_violations(
+    command: Command, listener: Listener
+) -> None:
+    done = command.load("--json", "--notify", f"{listener.url}/hook/{SECRET}")
+    (received,) = listener.received
+    content = json.loads(received.body)
+    assert content["outcome"] == done.json
+    assert content["exit_code"] == 0
+    assert {(v["graph_id"], v["rule"]) for v in content["violations"]} == {
+        ("g1", "overdue"),  # the emulator's backups are of 2020
+        ("g2", "overdue"),
+    }
+    assert "2 critical" in content["text"]
+    assert_discreet(done)
+
+
+def test_a_webhook_is_told_that_nothing_could_be_done(command: Command, listener: Listener) -> None:
+    wrong = {"SOURCES__GES_BACKUPS__CREDENTIALS__TOKEN": "an-old-token"}
+    assert command.load("--notify", f"{listener.url}/hook", **wrong).code == 1
+    content = json.loads(listener.received[0].body)
+    assert (content["exit_code"], content["outcome"]["outcome"]) == (1, "failed")
+
+
+def test_a_check_and_metrics_follow_in_one_go(command: Command, tmp_path: Path) -> None:
+    done = command.load("--check", "--metrics", "ges.prom")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "2 graphs, default policy: 2 critical, 0 warning, 11 met"
+    families = {
+        f.name: f for f in text_string_to_metric_families((tmp_path / "ges.prom").read_text())
+    }
+    backups = families["ges_backup_source_backups"].samples
+    assert {sample.labels["graph_id"]: sample.value for sample in backups} == {"g1": 3, "g2": 3}
+    (seconds,) = families["ges_backup_last_load_duration_seconds"].samples
+    (requests,) = families["ges_backup_last_load_requests"].samples
+    again = command.load("--json").json
+    assert 0 < seconds.value < 60
+    assert requests.value == again["requests"]
+
+
+def test_metrics_that_cannot_be_written_leave_the_load_done_and_the_old_file(
+    command: Command, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    done = command.load("--metrics", "missing/ges.prom")
+    assert done.code == 3
+    assert "missing/ges.prom cannot be written" in done.err
+    assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
+
+
+def test_a_wrong_policy_stops_no_load(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "ges_policy.toml").write_text("[[rules]]\nrpo = 3\n")
+    done = command.load("--check")
+    assert done.code == 3
+    assert "line 2" in done.err
+    assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
+
+
+def test_a_page_follows(command: Command, tmp_path: Path) -> None:
+    assert command.load("--page", "fleet.html").code == 0
+    assert "</html>" in (tmp_path / "fleet.html").read_text()
+
+
+def test_an_empty_project_is_checked_too(tmp_path: Path) -> None:
+    with Emulator(Fleet()) as emulator:
+        done = Command(emulator, tmp_path).load("--check", "--metrics", "ges.prom")
+    assert (done.code, (tmp_path / "ges.prom").exists()) == (0, True), done.text

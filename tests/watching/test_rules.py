@@ -1,0 +1,320 @@
+"""Every kind of rule against an independent computation, on random fleets and at the edges."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ges_history.watching.evidence import Span, violations_between
+from ges_history.watching.facts import read_facts
+from ges_history.watching.findings import Check, Finding, check
+from ges_history.watching.policy import DEFAULT_POLICY, Policy, Rule, parse_policy
+from harness import examples
+from synthetic import OTHER_PROJECT, PROJECT
+from watched import DAY, HOUR, NOW, Backup, Life, Oracle, ProjectRow, Written, ms, write_history
+
+TARGETS = {
+    "rpo_hours": st.integers(1, 60),
+    "min_backups": st.integers(1, 6),
+    "max_age_days": st.integers(1, 40),
+    "max_duration_hours": st.integers(1, 60),
+    "min_success_rate": st.sampled_from([0.1, 0.5, 2 / 3, 0.75, 1.0]),
+    "max_size_change_pct": st.sampled_from([10, 50, 100, 400]),
+    "must_be_encrypted": st.just(1),
+    "stale_hours": st.sampled_from([3.3, 20.3]),
+    "stuck": st.just(1),
+    "overdue": st.just(1),
+    "never_succeeded": st.just(1),
+    "failed_listing": st.just(1),
+    "rejected_records": st.just(1),
+}
+AGES = st.one_of(
+    st.integers(0, 60).map(lambda hours: hours * HOUR),
+    st.integers(0, 40).map(lambda days: days * DAY),
+)
+BACKUPS = st.builds(
+    Backup,
+    age=AGES,
+    status=st.sampled_from(["success"] * 4 + ["failed", "failed", "backing_up", "paused"]),
+    size=st.one_of(st.none(), st.sampled_from([0, 1, 2, 3, 4, 10])),
+    duration=st.one_of(st.none(), st.integers(0, 40).map(lambda hours: hours * 3600)),
+    encrypted=st.sampled_from([True, True, True, False, None]),
+    deleted=st.sampled_from([False, False, False, True]),
+)
+SPANS = st.sampled_from([timedelta(), HOUR, 24 * HOUR, 25 * HOUR])
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    listed_ago = draw(st.one_of(st.none(), SPANS))
+    earlier = draw(st.one_of(st.none(), SPANS))
+    return Life(
+        graph_id=draw(st.sampled_from(["g1", "g2", "g3", "g4"])),
+        project_id=draw(st.sampled_from([PROJECT, OTHER_PROJECT])),
+        backups=tuple(draw(st.lists(BACKUPS, max_size=12))),
+        left_ago=draw(st.sampled_from([None, None, None, HOUR])),
+        listed_ago=listed_ago,
+        outcome=draw(st.sampled_from(["complete", "incremental", "failed", "forbidden"])),
+        complete_ago=None if earlier is None else earlier + (listed_ago or timedelta()),
+        rejected=draw(st.sampled_from([0, 0, 2])),
+    )
+
+
+FLEETS = st.lists(
+    lives(), min_size=1, max_size=5, unique_by=lambda life: (life.project_id, life.graph_id)
+)
+PROJECTS = [ProjectRow(OTHER_PROJECT, "second", listed_ago=2 * HOUR)]
+
+
+def policy_of(targets: dict[str, float]) -> Policy:
+    return Policy("random", tuple(Rule(kind, float(target)) for kind, target in targets.items()))
+
+
+def checked(written: Written, policy: Policy) -> Check:
+    with written.reading() as read:
+        return check(read, policy)
+
+
+def found_by_graph(found: Check) -> dict[tuple[str, str, str], Finding]:
+    return {(f.project_id, f.graph_id, f.rule): f for f in found.findings if f.graph_id}
+
+
+@examples(25)
+@given(FLEETS, st.fixed_dictionaries(TARGETS))
+def test_every_kind_is_judged_as_its_definition_says(
+    fleet: list[Life], targets: dict[str, float]
+) -> None:
+    with TemporaryDirectory() as folder:
+        written = write_history(Path(folder) / "fleet.duckdb", fleet, PROJECTS)
+        found = found_by_graph(checked(written, policy_of(targets)))
+    assert len(found) == len(fleet) * len(targets)
+    for life in fleet:
+        oracle = Oracle(life, NOW, PROJECTS)
+        for kind, target in targets.items():
+            finding = found[life.project_id, life.graph_id, kind]
+            expected = oracle.verdict(kind, target)
+            assert (kind, finding.verdict) == (kind, expected.verdict), (life, target, finding)
+            if expected.actual is not None:
+                assert finding.actual is None or finding.actual == pytest.approx(
+                    expected.actual, abs=0.2 if kind == "stale_hours" else 1e-6
+                )
+
+
+@examples(20)
+@given(FLEETS, st.integers(1, 60), st.integers(0, 45), st.integers(1, 45))
+def test_each_time_in_which_a_last_success_was_too_old_is_found(
+    fleet: list[Life], hours: int, since_days: int, length_days: int
+) -> None:
+    policy = policy_of({"rpo_hours": hours})
+    since = NOW - since_days * DAY
+    until = since + length_days * DAY
+    with TemporaryDirectory() as folder:
+        written = write_history(Path(folder) / "fleet.duckdb", fleet, PROJECTS)
+        with written.reading() as read:
+            ever = violations_between(read, policy)
+            within = violations_between(read, policy, since, until)
+            days = read("FROM reports.adherence").to_pylist()
+    expected = {
+        (life.project_id, life.graph_id, *span)
+        for life in fleet
+        for span in Oracle(life, NOW, PROJECTS).spans(hours)
+    }
+    assert {key_of(span) for span in ever} == expected
+    known = {life_key(life): Oracle(life, NOW, PROJECTS).known_until for life in fleet}
+    assert [span for span in ever if overlaps(span, since, until, known)] == within
+    there = {life_key(life) for life in fleet if life.left_ago is None}
+    for day in days:  # the calendar says the same, day by day
+        if (graph := (day["project_id"], day["graph_id"])) in there and day["oldest_age_hours"]:
+            begin = datetime.combine(day["day"], datetime.min.time(), UTC)
+            of_graph = [span for span in ever if (span.project_id, span.graph_id) == graph]
+            is_violated = any(overlaps(s, begin, begin + DAY, known) for s in of_graph)
+            assert is_violated is (day["oldest_age_hours"] > hours + 1e-9), (day, of_graph)
+
+
+def life_key(life: Life) -> tuple[str, str]:
+    return life.project_id, life.graph_id
+
+
+def key_of(span: Span) -> tuple[object, ...]:
+    begin = None if span.began_at is None else ms(span.began_at)
+    end = None if span.ended_at is None else ms(span.ended_at)
+    return (span.project_id, span.graph_id, begin, end, span.backup_before, span.backup_after)
+
+
+def overlaps(
+    span: Span, since: datetime, until: datetime, known: dict[tuple[str, str], int | None]
+) -> bool:
+    if span.began_at is None:
+        until_ms = known[span.project_id, span.graph_id]
+        return until_ms is None or until_ms > ms(since)
+    end = ms(span.ended_at) if span.ended_at else known[span.project_id, span.graph_id]
+    assert end is not None
+    assert span.length_hours == pytest.approx((end - ms(span.began_at)) / 3_600_000)
+    return span.began_at < until and end > ms(since)
+
+
+@pytest.fixture
+def one(tmp_path: Path):
+    """Judge one graph by one rule."""
+
+    def judge(life: Life, kind: str, target: float) -> Finding:
+        written = write_history(tmp_path / "one.duckdb", [life])
+        return found_by_graph(checked(written, policy_of({kind: target})))[PROJECT, "g", kind]
+
+    return judge
+
+
+A_DAY = tuple(Backup(hours * HOUR) for hours in (24, 48))
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "life", "verdict", "actual"),
+    [
+        ("rpo_hours", 24, Life("g", A_DAY), "met", 24),
+        ("rpo_hours", 23.999, Life("g", A_DAY), "violated", 24),
+        ("rpo_hours", 24, Life("g"), "violated", None),
+        ("rpo_hours", 24, Life("g", (Backup(HOUR, "failed"),)), "violated", None),
+        ("rpo_hours", 24, Life("g", A_DAY, left_ago=HOUR), "excluded", None),
+        ("rpo_hours", 24, Life("g", A_DAY, listed_ago=24 * HOUR), "met", 0),
+        ("rpo_hours", 24, Life("g", listed_ago=None), "unknown", None),
+        ("min_backups", 2, Life("g", A_DAY), "met", 2),
+        ("min_backups", 3, Life("g", A_DAY), "violated", 2),
+        ("min_backups", 2, Life("g", (*A_DAY[:1], replace(A_DAY[1], deleted=True))), "violated", 1),
+        ("max_age_days", 2, Life("g", A_DAY), "met", 2),
+        ("max_age_days", 1.99, Life("g", A_DAY), "violated", 2),
+        ("max_age_days", 1, Life("g"), "met", None),
+        ("max_duration_hours", 1, Life("g", (Backup(HOUR, duration=3600),)), "met", 1),
+        (
+            "max_duration_hours",
+            1,
+            Life("g", (Backup(HOUR, duration=3601),)),
+            "violated",
+            3601 / 3600,
+        ),
+        ("max_duration_hours", 2, Life("g", (Backup(3 * HOUR, "backing_up"),)), "violated", 3),
+        ("min_success_rate", 0.5, Life("g", (*A_DAY, Backup(HOUR, "failed"))), "met", 2 / 3),
+        ("min_success_rate", 1, Life("g", (Backup(30 * DAY, "failed"), *A_DAY)), "met", 1),
+        ("min_success_rate", 1, Life("g"), "unknown", None),
+        ("must_be_encrypted", 1, Life("g", (Backup(HOUR, encrypted=False),)), "violated", 1),
+        ("must_be_encrypted", 1, Life("g", (Backup(HOUR, encrypted=None),)), "unknown", None),
+        ("must_be_encrypted", 1, Life("g"), "met", 0),
+        ("overdue", 1, Life("g", tuple(Backup(n * DAY) for n in (2, 3, 4))), "met", 48),
+        ("overdue", 1, Life("g", tuple(Backup(n * DAY + HOUR) for n in (2, 3, 4))), "violated", 49),
+        ("overdue", 1, Life("g", (Backup(7 * DAY),)), "met", 168),
+        ("overdue", 1, Life("g", (Backup(8 * DAY),)), "violated", 192),
+        ("failed_listing", 1, Life("g", outcome="failed", error_code="GES.0001"), "violated", None),
+    ],
+)
+def test_the_edges_of_each_kind(
+    one, kind: str, target: float, life: Life, verdict: str, actual: float | None
+) -> None:
+    finding = one(life, kind, target)
+    assert finding.verdict == verdict
+    assert finding.actual == (None if actual is None else pytest.approx(actual))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "target", "verdict", "actual"),
+    [
+        ([200, *[1000] * 18], 79, "met", 0),
+        ([200, 200, *[1000] * 17], 79, "violated", -80),
+        ([200, 200, *[1000] * 17], 80, "met", -80),
+        ([2000] * 3 + [1000] * 3, 99, "violated", 100),
+        ([2000] * 3 + [1000] * 2, 99, "met", None),
+        ([5] * 3 + [0] * 3, 99, "violated", None),
+    ],
+    ids=["one of three", "two of three", "exactly", "grown", "too few", "from nothing"],
+)
+def test_a_change_of_size_lasts_where_the_median_of_the_last_three_has_it(
+    one, sizes: list[int], target: float, verdict: str, actual: float | None
+) -> None:
+    life = Life("g", tuple(Backup(n * DAY, size=size) for n, size in enumerate(sizes)))
+    finding = one(life, "max_size_change_pct", target)
+    assert (finding.verdict, finding.actual) == (verdict, actual)
+
+
+FINE = Life("fine", tuple(Backup(n * DAY + HOUR) for n in range(40)))
+
+
+def default(tmp_path: Path, *lives: Life, projects: tuple[ProjectRow, ...] = ()) -> list[Finding]:
+    found = checked(write_history(tmp_path / "d.duckdb", lives, projects), DEFAULT_POLICY)
+    return [finding for finding in found.findings if finding.rank < 3]
+
+
+@pytest.mark.parametrize(
+    ("life", "expected"),
+    [
+        (FINE, set()),
+        (replace(FINE, left_ago=HOUR, outcome="missing"), set()),
+        (Life("never"), {("never_succeeded", "critical")}),
+        (
+            replace(FINE, backups=tuple(Backup(n * DAY + 60 * HOUR) for n in range(9))),
+            {("overdue", "critical")},
+        ),
+        (replace(FINE, outcome="forbidden"), {("failed_listing", "critical")}),
+        (
+            replace(FINE, backups=(*FINE.backups, Backup(2 * HOUR, "backing_up"))),
+            {("stuck", "critical")},
+        ),
+        (replace(FINE, rejected=1), {("rejected_records", "warning")}),
+        (
+            replace(FINE, backups=(replace(FINE.backups[0], size=9000), *FINE.backups[1:])),
+            {("anomalies", "warning")},
+        ),
+        (
+            replace(FINE, listed_ago=49 * HOUR, complete_ago=49 * HOUR, backups=FINE.backups[3:]),
+            {("stale_load", "critical")},
+        ),
+    ],
+    ids=["fine", "gone", "never", "overdue", "forbidden", "stuck", "rejected", "odd", "stale"],
+)
+def test_the_default_policy_alarms_what_wants_attention(
+    tmp_path: Path, life: Life, expected: set[tuple[str, str]]
+) -> None:
+    found = default(tmp_path, life)
+    assert {(f.rule, f.severity) for f in found if f.verdict == "violated"} == expected
+
+
+def test_a_project_without_graphs_has_a_stale_load_too(tmp_path: Path) -> None:
+    (finding,) = default(tmp_path, projects=(ProjectRow("p9", "empty", listed_ago=49 * HOUR),))
+    assert (finding.project_id, finding.rule, finding.verdict) == ("p9", "stale_load", "violated")
+
+
+def test_two_projects_are_judged_apart(tmp_path: Path) -> None:
+    twin = replace(FINE, project_id=OTHER_PROJECT, backups=FINE.backups[9:])
+    found = default(tmp_path, FINE, twin)
+    assert [(f.project_id, f.rule) for f in found] == [(OTHER_PROJECT, "overdue")]
+
+
+def test_a_load_that_stands_still_is_no_late_backup(tmp_path: Path) -> None:
+    still = replace(FINE, listed_ago=5 * DAY, complete_ago=5 * DAY, backups=FINE.backups[5:])
+    assert [f.rule for f in default(tmp_path, still)] == ["stale_load"]
+
+
+def test_a_stale_load_is_one_where_the_overview_says_so(tmp_path: Path) -> None:
+    lives = [
+        replace(FINE, project_id=f"p{n}", backups=tuple(Backup(k * n * HOUR) for k in range(1, 9)))
+        for n in (1, 4, 30)
+    ]
+    written = write_history(tmp_path / "o.duckdb", lives)
+    with written.reading() as read:
+        rows = read("SELECT project_id, stale_after_hours FROM reports.overview").to_pylist()
+        facts = read_facts(read, ())
+    overview = {row["project_id"]: row["stale_after_hours"] for row in rows}
+    assert {p.project_id: p.stale_after_hours for p in facts.projects} == overview
+    assert sorted(overview.values()) == [6, 8, 48]
+
+
+def test_a_rule_that_names_no_graph_is_unknown_with_its_line(tmp_path: Path) -> None:
+    policy = parse_policy(
+        "[[rules]]\ngraphs = 'fine'\nrpo_hours = 30\n[[rules]]\ngraphs = 'fin'\nrpo_hours = 3\n",
+        "p.toml",
+    )
+    found = checked(write_history(tmp_path / "r.duckdb", [FINE]), policy)
+    (lost,) = [finding for finding in found.findings if finding.verdict == "unknown"]
+    assert "p.toml, line 6" in lost.reason
+    assert found.exit_code == 3
