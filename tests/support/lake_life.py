@@ -16,9 +16,7 @@ from harness import FIRST_MS, Row, fill, settings_for, the_graph
 from lake_place import Place
 
 PAGE_SIZE = 4
-PROGRAM = (
-    "import json, sys; from ges_history.loading.run import load; load(**json.loads(sys.argv[1]))"
-)
+PROGRAM = "import json, sys; from ges_history.loading.projects import load; load(**json.loads(sys.argv[1]))"
 
 
 @dataclass
