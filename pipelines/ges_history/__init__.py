@@ -11,6 +11,7 @@ The public API is what `__all__` lists:
     read_report    a report as a DataFrame
     report_names   which reports there are
     describe       all tables and reports: columns, units, descriptions
+    copy_history   what a history holds into another warehouse
     connect        the history as a DuckDB connection, for SQL
     HistoryError   what all of them raise, with a message for people
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ges_history.errors import HistoryError
+    from ges_history.loading.moving import copy_history
     from ges_history.loading.projects import load
     from ges_history.reports.catalogue import report_names
     from ges_history.reports.describe import describe
@@ -31,6 +33,7 @@ __all__ = [
     "HistoryError",
     "__version__",
     "connect",
+    "copy_history",
     "describe",
     "load",
     "read_report",
@@ -40,6 +43,7 @@ __all__ = [
 _HOMES = {
     "HistoryError": "ges_history.errors",
     "connect": "ges_history.warehouses.opening",
+    "copy_history": "ges_history.loading.moving",
     "describe": "ges_history.reports.describe",
     "load": "ges_history.loading.projects",
     "read_report": "ges_history.reports.read",

@@ -17,7 +17,7 @@ from .known import Known
 from .page_size import PageSize
 from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
-from .rows import backups_table, marked_rows, with_marks
+from .rows import BACKUP_COLUMNS, backups_table, whole_rows, with_marks
 from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
@@ -412,8 +412,7 @@ class ProjectLoad:
         ids = list(self._gone)
         gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
         for table in self._known.iter_rows(gone):
-            times = [self._gone[one] for one in table.column("id").to_pylist()]
-            yield marked_rows(table, times, self._types)
+            yield with_marks(whole_rows(table, BACKUP_COLUMNS, self._types), self._gone)
 
     def _of_project(self) -> Batch:
         """The project's row; with the first one, all tables that have none yet."""

@@ -6,7 +6,7 @@ the columns have is remembered for the whole run. Objects and lists are JSON. A 
 cannot be a column goes into the JSON column `other_fields`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -107,29 +107,26 @@ def with_marks(table: pa.Table, marks: Mapping[str, datetime]) -> pa.Table:
     return table.set_column(place, table.schema.field(place), times)
 
 
-def marked_rows(
-    rows: pa.Table, deleted_at: Sequence[datetime], column_types: Mapping[str, str]
+def whole_rows(
+    rows: pa.Table, columns: Mapping[str, Any], column_types: Mapping[str, str]
 ) -> pa.Table:
-    """Whole rows of `ges.backups`, as the warehouse holds them, with their marks set.
+    """Whole rows as a warehouse gives them, in the types in which the source sends them.
 
     Args:
-        rows: All columns, in the types that the warehouse gives.
-        deleted_at: For each row the time of the listing that first missed it.
-        column_types: dlt's data types, by column.
+        rows: All columns of a table.
+        columns: Its hints.
+        column_types: dlt's data types of the columns that have none, by column.
     """
     arrays, fields = [], []
     for name in rows.column_names:
         if name.startswith("_dlt"):
             continue
-        hint = BACKUP_COLUMNS.get(name, {})
+        hint = columns.get(name, {})
         kind = str(hint.get("data_type") or column_types.get(name, ""))
         column = rows.column(name)
         if isinstance(column.type, pa.BaseExtensionType):
-            column = pa.chunked_array(
-                [chunk.storage for chunk in column.chunks], column.type.storage_type
-            )
-        if name == "deleted_at":
-            column = pa.array(deleted_at, UTC_TIME)
+            storage = [chunk.storage for chunk in column.chunks]
+            column = pa.chunked_array(storage, column.type.storage_type)
         arrow_type = UTC_TIME if kind == "timestamp" else _ARROW_TYPES.get(kind, column.type)
         arrays.append(column.cast(arrow_type))
         nullable = bool(hint.get("nullable", True))

@@ -31,6 +31,14 @@ from .settings import (
 NAME = "ges_backups"
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
+KEYS: dict[str, Any] = {
+    "backups": "id",
+    "graphs": "id",
+    "listings": ["project_id", "graph_id"],
+    "projects": "id",
+    "rejected_backups": "record_hash",
+}
+"""The key of each table."""
 EVERYTHING = 10**15  # a lag that no stamp reaches: late graphs and late imports pass, too
 
 
@@ -144,7 +152,7 @@ def resources(
 
     @dlt.transformer(
         data_from=graph_listings,
-        primary_key="id",
+        primary_key=KEYS["backups"],
         write_disposition=UPSERT,
         columns=BACKUP_COLUMNS,
     )
@@ -160,7 +168,10 @@ def resources(
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
     @dlt.transformer(
-        data_from=graph_listings, primary_key="id", write_disposition=UPSERT, columns=GRAPH_COLUMNS
+        data_from=graph_listings,
+        primary_key=KEYS["graphs"],
+        write_disposition=UPSERT,
+        columns=GRAPH_COLUMNS,
     )
     def graphs(batch: Batch) -> Iterator[pa.Table]:
         """One row per graph ever seen."""
@@ -168,7 +179,7 @@ def resources(
 
     @dlt.transformer(
         data_from=graph_listings,
-        primary_key=["project_id", "graph_id"],
+        primary_key=KEYS["listings"],
         write_disposition=UPSERT,
         columns=LISTING_COLUMNS,
     )
@@ -178,7 +189,7 @@ def resources(
 
     @dlt.transformer(
         data_from=graph_listings,
-        primary_key="record_hash",
+        primary_key=KEYS["rejected_backups"],
         write_disposition=INSERT_ONLY,
         columns=REJECTED_COLUMNS,
     )
@@ -188,7 +199,7 @@ def resources(
 
     @dlt.transformer(
         data_from=graph_listings,
-        primary_key="id",
+        primary_key=KEYS["projects"],
         write_disposition=UPSERT,
         columns=PROJECT_COLUMNS,
     )

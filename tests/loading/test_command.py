@@ -333,7 +333,8 @@ def test_stopped_while_it_merges(
     with Emulator(fleet) as emulator:
         command = Command(emulator, tmp_path)
         process = command.start("load", **{f"{SETTING}PAGE_SIZE": "10000"})
-        normalized = folder_of(history.path) / "ges_backups" / "load" / "normalized"
+        project = f"ges_backups_{fleet.project_id}"
+        normalized = folder_of(history.path) / project / "load" / "normalized"
         deadline = time.monotonic() + 60
         while not (normalized.is_dir() and any(normalized.iterdir())):
             assert time.monotonic() < deadline
@@ -353,6 +354,7 @@ def test_stopped_while_it_merges(
 def test_fails_soon_though_other_requests_hang(command: Command, emulator: Emulator) -> None:
     emulator.faults.add(Fault.hang(), times=None, graph_id="g1")
     emulator.faults.add(Fault.http(401), times=None, graph_id="g2")
+    emulator.faults.add(Fault.http(401), times=None, path="graphs", at=range(2, 100))
     started = time.monotonic()
     done = command.load()
     assert done.code == 1

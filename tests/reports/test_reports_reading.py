@@ -1,5 +1,6 @@
 """What is asked of a report: windows, the worst first, several files as one, words for instants."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -7,13 +8,16 @@ import duckdb
 import pandas as pd
 import pytest
 
+from ges_backups.errors import SettingsError
+from ges_emulator import Emulator
 from ges_history import connect, read_report
 from ges_history.errors import DatabaseError
-from ges_history.instants import parse_instant
+from ges_history.instants import Instant, parse_instant
 from ges_history.reports.catalogue import report_names, worst_first
 from ges_history.reports.selection import SelectionError
 from ges_history.warehouses.opening import database_files
-from synthetic import DAY_MS, insert_backups, write_database
+from harness import FIRST_MS, Warehouse
+from synthetic import DAY_MS, write_database
 
 NOW = datetime(2026, 6, 17, 13, 30, tzinfo=UTC)  # a Wednesday
 ABOUT_NOW = [
@@ -142,37 +146,29 @@ def test_a_limit_of_a_report_about_now_keeps_the_worst(database: Path) -> None:
 def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 50 databases, `p-00.duckdb` to `p-49.duckdb`, of a project each."""
     folder = tmp_path_factory.mktemp("fifty")
-    now = datetime.now(UTC)
-    at = int(now.timestamp() * 1000)
+    at = int(datetime.now(UTC).timestamp() * 1000)
+    empty = write_database(folder / "empty.duckdb", graphs=0, edge_cases=False, views=False)
     for number in range(50):
-        path = write_database(
-            folder / f"p-{number:02}.duckdb", graphs=0, edge_cases=False, views=False
-        )
+        path = folder / f"p-{number:02}.duckdb"
+        path.write_bytes(empty.read_bytes())
+        project = f"id{number:02}"
         with duckdb.connect(str(path)) as connection:
             catalog = f'"p-{number:02}"'
             connection.execute(
-                f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, 'r', ?, ?)",
-                [f"id{number:02}", f"project {number}", now, now],
+                f"INSERT INTO {catalog}.ges.projects VALUES ('{project}', 'project {number}', 'r',"
+                f" now(), now())"
             )
             connection.execute(
                 f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"
-                " VALUES (?, 'g', ?, 'complete')",
-                [f"id{number:02}", now],
+                f" VALUES ('{project}', 'g', now(), 'complete')"
             )
-            records = [
-                {
-                    "id": f"b-{number}-{n}",
-                    "project_id": f"id{number:02}",
-                    "graph_id": "g",
-                    "graph_name": "orders",
-                    "start_timestamp": at - n * DAY_MS - 60_000,
-                    "size": 10 + number,
-                    "duration": 5,
-                    "status": "success",
-                }
-                for n in range(4)
-            ]
-            insert_backups(connection, catalog, records)
+            connection.execute(
+                f"""INSERT INTO {catalog}.ges.backups (id, project_id, graph_id, graph_name,
+                    start_timestamp, started_at, size, duration, status)
+                SELECT 'b-{number}-' || n, '{project}', 'g', 'orders', stamp,
+                    make_timestamptz(stamp * 1000), {10 + number}, 5, 'success'
+                FROM (SELECT n, {at} - n * {DAY_MS} - 60000 AS stamp FROM range(4) t (n))"""
+            )
             if number == 7:
                 connection.execute(f"ALTER TABLE {catalog}.ges.backups ADD COLUMN newer VARCHAR")
                 connection.execute(f"DROP TABLE {catalog}.ges.rejected_backups")
@@ -207,3 +203,16 @@ def test_a_project_in_two_files_is_refused(fifty: Path, tmp_path: Path) -> None:
     copy.write_bytes((fifty / "p-03.duckdb").read_bytes())
     with pytest.raises(DatabaseError, match=r"The project id03 is in .*p-03\.duckdb and .*copy"):
         read_report("overview", [fifty / "p-03.duckdb", copy])
+
+
+@pytest.mark.parametrize("form", [str, datetime.date, lambda at: at.isoformat()], ids=range(3))
+def test_a_load_takes_the_same_instants(
+    form: Callable[[datetime], Instant], warehouse: Warehouse, emulator: Emulator
+) -> None:
+    second_day = datetime.fromtimestamp(FIRST_MS / 1000, UTC) + timedelta(days=1)
+    assert warehouse.load(emulator, since=form(second_day)).backups["new"] == 2 * 2
+
+
+def test_a_load_refuses_what_is_no_instant(warehouse: Warehouse, emulator: Emulator) -> None:
+    with pytest.raises(SettingsError, match="'soon' is no instant"):
+        warehouse.load(emulator, since="soon")

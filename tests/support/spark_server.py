@@ -1,10 +1,15 @@
 """A Spark Connect server for tests: Sail, in this process; or another one that is named."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pysail.spark import SparkConnectServer
+
+_main = sys.modules["__main__"]
+if not hasattr(_main, "__file__"):
+    _main.__file__ = __file__  # a worker of xdist has none, and pyspark takes it for a doctest
 
 OTHER = "GES_TEST_SPARK"
 """The environment's variable that names a server to run the same tests on: ``sc://HOST:PORT``."""

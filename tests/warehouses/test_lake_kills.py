@@ -62,7 +62,7 @@ def killed_load(life: LakeLife, proxy: Proxy, at: int, moment: Moment) -> bool:
     proxy.aim(at, moment)
     with life.start_load() as process:
         proxy.victim = process.pid
-        status = process.wait(120)
+        status = process.wait(280)
     proxy.aim(None)
     assert status in (-9, 0)
     return status == -9

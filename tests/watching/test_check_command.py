@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -18,7 +19,7 @@ from ges_history.cli import cli
 from ges_history.watching.findings import COLUMNS
 from ges_history.watching.policy import read_policy
 from synthetic import PROJECT
-from watched import DAY, HOUR, NOW, Backup, Life, backup_id, write_history
+from watched import DAY, HOUR, NOW, Backup, Life, ProjectRow, backup_id, write_history
 
 FINE = Life("g-fine", tuple(Backup(n * DAY + HOUR) for n in range(40)), name="fine")
 LATE = Life("g-late", tuple(Backup(n * DAY + 60 * HOUR) for n in range(10)), name="late|x\n=1+1")
@@ -112,8 +113,9 @@ def test_nagios_reads_a_line_with_figures_then_long_text(check: Check) -> None:
         parts = FIGURE.fullmatch(figure)
         assert parts is not None, figure
         figures[parts[1]] = (int(parts[2]), parts[3])
-    load_age = figures.pop("load_age")
-    assert 0 <= load_age[0] < 120 + (NOW.second + 60)
+    age, unit = figures.pop("load_age")
+    assert unit == "s"
+    assert age == pytest.approx((datetime.now(UTC) - NOW).total_seconds(), abs=60)
     size = sum(b.size or 0 for life in (FINE, LATE, ODD) for b in life.backups)
     assert figures == {
         "graphs": (3, ""),
@@ -330,3 +332,32 @@ def test_the_nagios_command_definition_runs_as_it_stands(tmp_path: Path) -> None
     done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("GES BACKUPS OK: ")
+
+
+def test_some_projects_are_checked_by_name_and_others_left_out(tmp_path: Path) -> None:
+    twin = replace(LATE, project_id="p2")
+    projects = [ProjectRow(PROJECT, "first"), ProjectRow("p2", "second")]
+    database = write_history(tmp_path / "two.duckdb", [FINE, twin], projects).path
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["check", "--database", str(database), *words])
+
+    assert [run("--project-name", name).exit_code for name in ("first", "second", "p2")] == [
+        0,
+        2,
+        2,
+    ]
+    rows = rows_of(run("--project-name", "first", "--format", "csv"))
+    assert {row["project_id"] for row in rows} == {PROJECT}
+    wrong = run("--project-name", "third")
+    assert wrong.exit_code == 3
+    assert "first" in wrong.stderr
+
+
+def test_several_databases_are_checked_as_one(tmp_path: Path) -> None:
+    write_history(tmp_path / "a.duckdb", [FINE])
+    write_history(tmp_path / "b.duckdb", [replace(LATE, project_id="p2")])
+    words = ["check", "--database", str(tmp_path / "*.duckdb"), "--format", "csv"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 2
+    assert {row["graph_id"] for row in rows_of(done)} == {"g-fine", "g-late", ""}

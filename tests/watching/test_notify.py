@@ -78,7 +78,7 @@ def test_a_long_body_is_cut(listener: Listener) -> None:
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        ({"delay_seconds": 60}, "no answer in time"),
+        ({"delay_seconds": 120}, "no answer in time"),
         ({"drip": True}, "no answer in time"),
         ({"statuses": [404] * 3}, "status 404"),
         ({"statuses": [302] * 3}, "status 302"),
@@ -95,7 +95,7 @@ def test_a_ping_and_a_webhook_that_fail_hold_nobody_and_show_no_secret(
         with Ping(f"{listener.url}/{SECRET}", say=said.append) as ping:
             ping.code = 0
         notify(f"{listener.url}/hook/{SECRET}", {"text": "x"}, said.append)
-        assert time.monotonic() - began < 10.5
+        assert time.monotonic() - began < 20  # 10 s, and a busy machine
         assert not [path for path in listener.paths if "elsewhere" in path]
     assert len(said) == 2
     assert all(words in line and "127.0.0.1" in line for line in said)

@@ -26,7 +26,9 @@ def warehouse_for(
     if kind == "postgres":
         return _postgres(database, destination)
     if kind == "filesystem":
-        raise DatabaseError("The lake is not there yet.")
+        from ges_history.warehouses.lake import LakeWarehouse  # noqa: PLC0415 - as it is asked for
+
+        return LakeWarehouse(Path(database).parent, destination)
     from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415 - as it is asked for
 
     file = database if destination == "duckdb" else _file_of(destination)

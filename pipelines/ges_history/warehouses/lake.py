@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ges_history.errors import DatabaseError, HistoryError
+from ges_history.errors import DatabaseError, HistoryError, NoHistory
 from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import dlt
     import pyarrow as pa
 
+    from ges_backups.known import Ask
     from ges_history.warehouses.lake_lock import Fence
     from ges_history.warehouses.lake_storage import LakeStorage
 
@@ -83,6 +84,21 @@ class LakeWarehouse:
     def writing(self, wait: float = 60.0, say: Say = quiet) -> "AbstractContextManager[None]":  # noqa: ARG002
         """Nothing is held: readers and other projects never stand in the way."""
         return nullcontext()
+
+    @contextmanager
+    def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:  # noqa: ARG002
+        """What the source asks; each table in the state that it had at its first question."""
+        from ges_history.warehouses.lake_reading import LakeReader  # noqa: PLC0415
+        from ges_history.warehouses.lake_storage import COLUMNS, LOADS, VERSIONS  # noqa: PLC0415
+
+        names = {table: f"{DATASET}.{table}" for table in (*COLUMNS, LOADS, VERSIONS)}
+        with self._explained(), self.storage.duckdb() as connection:
+            try:
+                reader = LakeReader(self.storage, connection)
+            except NoHistory:
+                yield lambda _: None
+                return
+            yield lambda sql: reader.read(sql.format(**names))
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""

@@ -85,3 +85,4 @@ def _remove_duplicates(cursor: Any, dataset: str, table: str, keys: tuple[str, .
     cursor.execute(
         f"DELETE FROM {place} WHERE ctid IN (SELECT place FROM twice WHERE number > 1)"  # noqa: S608
     )
+    cursor.execute("DROP TABLE twice")

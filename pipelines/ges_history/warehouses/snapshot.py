@@ -119,7 +119,7 @@ def _copy(read: Read, connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"CREATE SCHEMA {DATASET}")
     for table in COLUMNS:
         made = False
-        for part in _parts(read, table):
+        for part in parts_of(read, table):
             connection.register("part", part)
             if not made:
                 connection.execute(f"CREATE TABLE {DATASET}.{table} AS FROM part LIMIT 0")
@@ -128,14 +128,19 @@ def _copy(read: Read, connection: "duckdb.DuckDBPyConnection") -> None:
             connection.unregister("part")
 
 
-def _parts(read: Read, table: str) -> Iterator[pa.Table]:
-    """The rows of a table; those of backups by some graphs at a time."""
+def parts_of(read: Read, table: str, project: str | None = None) -> Iterator[pa.Table]:
+    """The rows of a table, of one project or all; those of backups by some graphs at a time."""
+    key = "id" if table == "projects" else "project_id"
+    of_project = "true" if project is None else f"{key} = ?"
+    values = [] if project is None else [project]
     if table != "backups":
-        yield read(f"SELECT * FROM {DATASET}.{table}")  # noqa: S608
+        yield read(f"SELECT * FROM {DATASET}.{table} WHERE {of_project}", *values)  # noqa: S608
         return
     yield read(f"SELECT * FROM {DATASET}.{table} WHERE false")  # noqa: S608
     counts = read(
-        "SELECT project_id, graph_id, count(*) AS backups FROM ges.backups GROUP BY 1, 2 ORDER BY 1, 2"
+        "SELECT project_id, graph_id, count(*) AS backups FROM ges.backups"  # noqa: S608
+        f" WHERE {of_project} GROUP BY project_id, graph_id ORDER BY project_id, graph_id",
+        *values,
     ).to_pylist()
     waiting: list[tuple[str, str]] = []
     rows = 0

@@ -7,6 +7,7 @@ and what is not known has none either. Nothing in a label changes with a backup.
 import contextlib
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -194,13 +195,13 @@ def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[Gauge
         "Duration of the last load; only where a load itself writes it.",
         ("project_id",),
     )
+    graphs_of: dict[str, list[Graph]] = defaultdict(list)
+    for graph in check.facts.graphs:
+        if graph.left_at is None:
+            graphs_of[graph.project_id].append(graph)
     for project in check.facts.projects:
         labels = [project.project_id]
-        own = [
-            graph
-            for graph in check.facts.graphs
-            if graph.project_id == project.project_id and graph.left_at is None
-        ]
+        own = graphs_of[project.project_id]
         bad = sum(graph.outcome not in (None, *OUTCOMES) for graph in own)
         info.add_metric([*labels, project.name, project.region or ""], 1)
         graphs.add_metric(labels, len(own))

@@ -169,7 +169,7 @@ def parse_policy(text: str, name: str) -> Policy:
 
 
 def _named(globs: tuple[str, ...], *names: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs for name in names)
+    return "*" in globs or any(fnmatchcase(name, glob) for glob in globs for name in names)
 
 
 class _Reader:

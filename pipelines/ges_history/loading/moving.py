@@ -1,0 +1,121 @@
+"""From one warehouse to another: what the API may have forgotten is copied, the next load does the rest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.extract import DltResource
+
+from ges_backups.rows import whole_rows
+from ges_backups.schema import COLUMNS
+from ges_backups.source import INSERT_ONLY, KEYS, NAME, UPSERT
+from ges_history.errors import DatabaseError
+from ges_history.loading.dlt_settings import dlt_settings
+from ges_history.loading.failures import readable_errors
+from ges_history.loading.packages import Packages
+from ges_history.warehouses import warehouse_for
+from ges_history.warehouses.duckdb_files import history_of
+from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
+from ges_history.warehouses.snapshot import parts_of
+
+
+def copy_history(
+    database: str | Path = "ges_backups.duckdb",
+    destination: str = "duckdb",
+    *,
+    to_database: str | Path = "ges_backups.duckdb",
+    to_destination: str = "duckdb",
+    wait: float = 60.0,
+    say: Say = quiet,
+) -> dict[str, int]:
+    """Copy what a history holds and another one lacks; rows that are there already stay as they are.
+
+    Safe to repeat. The cursors of both are left out: the next load into the other history lists
+    everything, and marks what has gone.
+
+    Args:
+        database: The DuckDB file to copy from; for other destinations see `load`.
+        destination: dlt's name of where it is.
+        to_database: The DuckDB file to copy into, made where there is none; likewise.
+        to_destination: dlt's name of where that is.
+        wait: Seconds to wait for a load that holds either.
+        say: Takes lines that tell a person what is going on.
+
+    Returns:
+        How many backups each project has in the history that was copied, by project id.
+
+    Raises:
+        HistoryError: One of them cannot be used; what was copied stays.
+    """
+    source = history_of(database, destination)
+    target = warehouse_for(to_database, to_destination)
+    if source.name == target.name:
+        raise DatabaseError(f"{source.name} would be copied onto itself.")
+    copied = {}
+    with readable_errors(target), dlt_settings(), source.reading(wait, say) as read:
+        projects = read(
+            "SELECT project_id AS id FROM ges.listings UNION SELECT id FROM ges.projects"
+        )
+        for project in sorted(projects.column("id").to_pylist()):
+            copied[project] = _copy_project(read, target, project, wait, say)
+            say(f"{project}: {copied[project]:,} backups")
+    return copied
+
+
+def _copy_project(read: Read, target: Warehouse, project: str, wait: float, say: Say) -> int:
+    with target.lock(project, wait, say):
+        packages = Packages(target, project, say)
+        if packages.are_pending:
+            with target.writing(wait, say):
+                packages.finish()
+        with target.asking(wait, say) as ask:
+            there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")  # noqa: S608
+        source = dlt.source(_tables, name=NAME, spec=BaseConfiguration)
+        packages.pipeline.extract(source(read, project, there))
+        packages.pipeline.normalize()
+        with target.writing(wait, say):
+            packages.load()
+            target.publish_reports()
+    counted = read("SELECT count(*) AS n FROM ges.backups WHERE project_id = ?", project)
+    return int(counted.column("n")[0].as_py())
+
+
+def _tables(read: Read, project: str, there: pa.Table | None) -> list[DltResource]:
+    """A resource for each table, in the columns and keys of the source.
+
+    Args:
+        read: Of the history that is copied.
+        project: The project's id.
+        there: The listings that the other history has, None where it has no table.
+    """
+    known = there.column("graph_id").combine_chunks() if there is not None else None
+
+    def rows(table: str) -> Iterator[pa.Table]:
+        if table == "listings" and there is not None and len(there):
+            yield whole_rows(_without_cursors(there), COLUMNS[table], {})
+        for part in parts_of(read, table, project):
+            if table == "listings" and known is not None:
+                part = part.filter(pc.invert(pc.is_in(part.column("graph_id"), known)))  # noqa: PLW2901
+            yield whole_rows(_without_cursors(part), COLUMNS[table], {})
+
+    return [
+        dlt.resource(
+            rows(table),
+            name=table,
+            primary_key=KEYS[table],
+            write_disposition=UPSERT if table == "listings" else INSERT_ONLY,
+            columns=columns,
+        )
+        for table, columns in COLUMNS.items()
+    ]
+
+
+def _without_cursors(rows: pa.Table) -> pa.Table:
+    """A cursor is for the warehouse in which it stands."""
+    if "cursor" not in rows.column_names:
+        return rows
+    place = rows.schema.get_field_index("cursor")
+    return rows.set_column(place, "cursor", pa.nulls(len(rows), pa.string()))

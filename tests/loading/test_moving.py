@@ -1,0 +1,68 @@
+"""A history that moves to another warehouse: what the API forgot is copied, the next load does the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from ges_emulator import Emulator, Fleet
+from ges_history import copy_history
+from ges_history.errors import DatabaseError
+from harness import Warehouse, assert_exact, fill, the_graph
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path / "moved.duckdb")
+
+
+def rows_without_loads(warehouse: Warehouse, table: str) -> list[str]:
+    left_out = {"_dlt_load_id", "cursor"}
+    return sorted(
+        repr({name: value for name, value in row.items() if name not in left_out})
+        for row in warehouse.rows(table)
+    )
+
+
+def test_a_copied_history_has_all_rows_and_goes_on(
+    warehouse: Warehouse, moved: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    the_graph(fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
+    the_graph(fleet, "g2").add_backup(
+        fleet.now, id="odd", new_field={"nested": [1, "a"]}, ratio=0.5
+    )
+    warehouse.load(emulator)
+    the_graph(fleet).delete_backup("g1-b1")
+    warehouse.load(emulator)
+
+    copied = copy_history(warehouse.path, to_database=moved.path)
+    assert copied == {fleet.project_id: 7}
+    for table in ("backups", "graphs", "listings", "projects", "rejected_backups"):
+        assert rows_without_loads(moved, table) == rows_without_loads(warehouse, table)
+
+    the_graph(fleet, "g2").delete_backup("g2-b0")
+    fill(the_graph(fleet), 1, first=50)
+    outcome = moved.load(emulator)
+    assert (outcome.backups["new"], outcome.backups["deleted"]) == (1, 1)
+    assert moved.deleted == {"g1-b1", "g2-b0"}
+    assert moved.load(emulator).outcome == "unchanged"
+
+
+def test_what_is_there_already_stays_and_repeating_changes_nothing(
+    warehouse: Warehouse, moved: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    warehouse.load(emulator)
+    the_graph(fleet).delete_backup("g1-b0")
+    fill(the_graph(fleet), 1, first=50)
+    moved.load(emulator)
+    for _ in range(2):
+        copy_history(warehouse.path, to_database=moved.path)
+        assert set(moved.backups) == {f"g{g}-b{b}" for g in (1, 2) for b in range(3)} | {"g1-b50"}
+    moved.load(emulator)
+    assert moved.deleted == {"g1-b0"}
+    assert_exact(moved, fleet)
+
+
+def test_onto_itself_is_refused(warehouse: Warehouse, emulator: Emulator) -> None:
+    warehouse.load(emulator)
+    with pytest.raises(DatabaseError, match="onto itself"):
+        copy_history(warehouse.path, to_database=warehouse.path)
