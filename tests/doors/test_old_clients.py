@@ -15,6 +15,7 @@ TABLES = ("backups", "graphs", "listings", "rejected_backups")
 READ = """
 import duckdb, json, sys
 with duckdb.connect(sys.argv[1], read_only=True) as history:
+    history.execute("SET enable_progress_bar = false")  # 1.2 draws one on stdout
     counts = {
         name: history.execute(f"SELECT count(*) FROM (FROM {name})").fetchone()[0]
         for name in sys.argv[2:]

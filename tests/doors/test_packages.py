@@ -2,18 +2,29 @@
 
 import hashlib
 import re
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from environments import UV, Environment, Packages, attempt, build, clean, make_environment, run
+from environments import (
+    UV,
+    Environment,
+    Packages,
+    attempt,
+    build,
+    clean,
+    copy_repository,
+    make_environment,
+    run,
+)
 from terminal import in_terminal
 
 pytestmark = pytest.mark.integration
 
-EXTRAS = "aksk,page,notebook,excel"
+EXTRAS = "aksk,notebook,excel"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +78,21 @@ def test_sdist_holds_no_data_and_no_secret(packages: Packages) -> None:
     ]
 
 
+def assert_next_steps_work(shown: str, folder: Path, variables: dict[str, str]) -> None:
+    """Each command that a demo printed, as printed; the last one asks for settings of one's own."""
+    *steps, last = next_steps(shown)
+    assert len(steps) >= 4
+    for step in steps:
+        code, told = in_terminal(step, folder, variables)
+        assert code == 0, f"{step}\n{told}"
+        assert "Traceback" not in told
+    assert (folder / "ges_demo.html").stat().st_size > 500_000
+    code, told = in_terminal(last, folder, variables)
+    assert code == 1
+    assert "SOURCES__GES_BACKUPS__" in told
+    assert not (folder / "ges_backups.duckdb").exists()
+
+
 @pytest.mark.parametrize("kind", ["plain", "full"])
 def test_demo_and_each_of_its_next_steps_work_as_printed(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -75,17 +101,16 @@ def test_demo_and_each_of_its_next_steps_work_as_printed(
     variables = clean(HOME=str(tmp_path))
     code, shown = in_terminal([environment.program("ges-backups"), "demo"], tmp_path, variables)
     assert code == 0, shown
-    *steps, last = next_steps(shown)
-    assert len(steps) >= 3
-    for step in steps:
-        code, told = in_terminal(step, tmp_path, variables)
-        assert code == 0, f"{step}\n{told}"
-        assert "Traceback" not in told
-    assert ("--html" in " ".join(steps)) == (kind == "full")
-    code, told = in_terminal(last, tmp_path, variables)  # one's own project, nothing set yet
-    assert code == 1
-    assert "SOURCES__GES_BACKUPS__" in told
-    assert not (tmp_path / "ges_backups.duckdb").exists()
+    assert_next_steps_work(shown, tmp_path, variables)
+
+
+def test_fresh_clone_shows_the_demo_by_make(tmp_path: Path) -> None:
+    clone = copy_repository(tmp_path / "clone")
+    variables = clean(HOME=str(tmp_path))
+    command = ["make", "demo", f"PYTHON={sys.executable}"]
+    code, shown = in_terminal(command, clone, variables, seconds=600)
+    assert code == 0, shown
+    assert_next_steps_work(shown, clone, variables)
 
 
 def test_demo_runs_again_and_by_the_module(plain: Environment, tmp_path: Path) -> None:
@@ -97,20 +122,28 @@ def test_demo_runs_again_and_by_the_module(plain: Environment, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "extra"),
     [
-        (["--html", "page.html"], "page"),
-        (["size_trend", "--output", "trend.xlsx"], "excel"),
+        (["report", "size_trend", "--output", "trend.xlsx"], "excel"),
+        (["notebook", "--output", "notebook.html"], "notebook"),
     ],
 )
 def test_what_is_missing_is_named_where_it_really_is(
     words: list[str], extra: str, plain: Environment, tmp_path: Path
 ) -> None:
-    run([plain.program("ges-backups"), "demo", "--database", "d.duckdb"], tmp_path)
-    done = attempt(
-        [plain.program("ges-backups"), "report", *words, "--database", "d.duckdb"], tmp_path
-    )
+    program, where = plain.program("ges-backups"), ["--database", "d.duckdb"]
+    run([program, "demo", *where], tmp_path)
+    done = attempt([program, *words, *where], tmp_path)
     assert done.returncode in (1, 2)
     assert f"ges-backup-history[{extra}]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_extras_bring_works(full: Environment, tmp_path: Path) -> None:
+    program, where = full.program("ges-backups"), ["--database", "d.duckdb"]
+    run([program, "demo", *where], tmp_path)
+    run([program, "report", "growth", "--output", "growth.xlsx", *where], tmp_path)
+    assert zipfile.is_zipfile(tmp_path / "growth.xlsx")
+    run([program, "notebook", "--output", "notebook.ipynb", *where], tmp_path)
+    assert '"cells"' in (tmp_path / "notebook.ipynb").read_text()
 
 
 def test_runs_without_installing(packages: Packages, tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ def in_terminal(
     columns: int = 80,
     seconds: float = 120,
 ) -> tuple[int, str]:
-    """The exit code of a command (a text is the shell's) and what stood on the screen."""
+    """The exit code of a command (a text is the shell's) and what stood on the screen.
+
+    `seconds` is what it may take to end once it has closed the terminal.
+    """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     try:
