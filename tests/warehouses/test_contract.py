@@ -160,6 +160,11 @@ def _cut(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def told(row: Row) -> str:
+    """A row of a report, its fractions to ten digits."""
+    return repr({n: float(f"{v:.10g}") if isinstance(v, float) else v for n, v in row.items()})
+
+
 @pytest.mark.parametrize("kind", ["postgres", "filesystem"])
 def test_rows_and_reports_are_those_of_duckdb(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, emulator: Emulator, fleet: Fleet
@@ -187,7 +192,7 @@ def test_rows_and_reports_are_those_of_duckdb(
             assert one == two, table
         for name in ("size_trend", "duration_trend", "reliability", "growth"):
             rows = f"SELECT * FROM reports.{name}"
-            one, two = (sorted(map(repr, each.seam.read(rows).to_pylist())) for each in stores)
+            one, two = (sorted(map(told, each.seam.read(rows).to_pylist())) for each in stores)
             assert one == two, name
 
 
