@@ -225,8 +225,9 @@ class GraphReader:
     def _has_same_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> bool:
         """Whether the newest rows of a list, and nothing else, were read and are as they were."""
         first = cursor.order == "new_to_old"
+        newest = min(self._size.width, FIRST_ROWS)
         outside = any(
-            at >= FIRST_ROWS if first else at < listed.position for _, at in cursor.unfinished
+            at >= newest if first else at < listed.position for _, at in cursor.unfinished
         )
         return (
             cursor.tail is not None
