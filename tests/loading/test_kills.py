@@ -63,7 +63,7 @@ POINTS = [
     after(LISTING, 5),
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
-    after(f"{PIPELINE}._save_state", 2),
+    after(f"{PIPELINE}._save_state"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
     before(MERGE),
