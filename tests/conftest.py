@@ -11,6 +11,8 @@ from ges_emulator import Emulator, Fleet
 from harness import Warehouse, fleet_of
 from ledger import Ledger
 
+pytest_plugins = ["postgres_server", "postgres_history"]
+
 settings.register_profile(
     "default",
     deadline=None,

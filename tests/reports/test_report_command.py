@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -15,16 +14,19 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from pyarrow import csv, parquet
-from rich.console import Console
 
+import ges_history
 from ges_history import connect, read_report
 from ges_history.cli import cli
 from ges_history.errors import DatabaseError, HistoryError
-from ges_history.reports.cells import cell, heading
-from ges_history.reports.overview import read_fleet
 from ges_history.reports.read import UnknownGraphError, UnknownReportError
-from ges_history.reports.screen import fleet_screen
-from ges_history.reports.views import descriptions, report_names
+from ges_history.reports.selection import SelectionError
+from ges_history.reports.views import (
+    descriptions,
+    missing_tables,
+    report_names,
+    view_names,
+)
 from synthetic import PROJECT, write_database
 
 Run = Callable[..., Result]
@@ -63,76 +65,12 @@ def test_reports_lists_every_report_with_its_line() -> None:
     assert all(text in result.output for text in descriptions().values())
 
 
-def test_the_fleet_fits_on_a_screen(run: Run) -> None:
-    result = run("report")
-    for words in ("graphs at the source", "success rate", "last load", "Overdue", "In progress"):
-        assert words in result.output
-    assert len(result.output.splitlines()) < 80
-    assert "\x1b" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("hours", "words"),
-    [(None, "never"), (0.1, "6 min ago"), (30.2, "30 h ago"), (71.0, "3 days ago")],
-)
-def test_the_age_of_the_last_load_is_said_as_a_person_would(
-    database: Path, hours: float | None, words: str
-) -> None:
-    with connect(database) as history:
-        fleet = replace(read_fleet(history), load_age_hours=hours)
-    console = Console(width=100)
-    with console.capture() as shown:
-        console.print(fleet_screen(fleet))
-    assert f"last load {words}" in " ".join(shown.get().split())
-
-
-def test_the_fleet_says_where_the_rest_is(run: Run, database: Path) -> None:
-    with connect(database) as history:
-        overdue = read_fleet(history).overdue.num_rows
-    assert overdue <= 5 or f"and {overdue - 5} more" in run("report").output
-
-
-def test_the_fleets_figures_are_those_of_the_tables(database: Path) -> None:
-    with connect(database) as history:
-        fleet = read_fleet(history)
-        backups = history.sql("FROM ges.backups").to_arrow_table().to_pandas()
-    kept = backups[backups["deleted_at"].isna()]
-    month = backups[backups["started_at"] > pd.Timestamp.now("UTC") - pd.Timedelta(days=30)]
-    ended = month["status"].isin(["success", "failed"]).sum()
-    growth = read_report("growth", database)
-    here = read_report("recovery_point", database)
-    here = here[here["graph_deleted_at"].isna()]
-    assert (fleet.backups_kept, fleet.backups_at_source) == (len(backups), len(kept))
-    assert fleet.stored_mb == kept["size"].sum()
-    assert fleet.success_rate_30d == pytest.approx((month["status"] == "success").sum() / ended)
-    assert fleet.growth_mb_per_day == pytest.approx(
-        growth[growth["graph_id"].isin(here["graph_id"])]["mb_per_day"].sum()
-    )
-    assert fleet.graphs_at_source == len(here) < fleet.graphs
-    assert fleet.overdue.num_rows == here["overdue"].sum()
-    assert fleet.never_succeeded.num_rows == (here["successes"] == 0).sum()
-    assert fleet.load_age_hours == pytest.approx(0, abs=0.1)
-
-
-def test_a_fleet_without_backups_is_a_screen_too(tmp_path: Path) -> None:
-    path = write_database(tmp_path / "new.duckdb", graphs=0, edge_cases=False)
-    result = CliRunner().invoke(cli, ["report", "--database", str(path)], catch_exceptions=False)
-    assert "never" in result.output
-    for report in report_names():
-        assert len(read_report(report, path)) == 0
-
-
-@pytest.mark.parametrize("report", report_names())
-def test_every_report_is_a_table(report: str, run: Run) -> None:
-    result = run("report", report)
-    assert result.exit_code == 0
-    assert "graph" in result.output.splitlines()[1]
-
-
-def test_a_table_has_units_and_readable_numbers(run: Run) -> None:
-    output = run("report", "size_trend", "--graph", "spike").output
-    assert "size [MB]" in output
-    assert "5,000" in output
+@pytest.mark.parametrize("report", [*report_names(), "backups"])
+def test_every_report_is_a_table(report: str, run: Run, database: Path) -> None:
+    lines = run("report", report, "--limit", "3").output.splitlines()
+    rows = len(read_report(report, database, limit=3))
+    assert rows > 0
+    assert sum(bool(line.strip()) for line in lines) >= rows + 2
 
 
 def test_a_table_says_that_rows_are_left_out(run: Run) -> None:
@@ -174,9 +112,179 @@ def test_json_is_an_array_of_objects(run: Run) -> None:
     assert rows[0]["overdue"] in (True, False)
 
 
+def test_jsonl_is_an_object_a_line(run: Run, tmp_path: Path, database: Path) -> None:
+    run("report", "size_trend", "-g", "spike", "-o", tmp_path / "trend.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "trend.jsonl").read_text().splitlines()]
+    expected = read_report("size_trend", database, graph="spike")
+    assert [row["size_mb"] for row in rows] == expected["size_mb"].tolist()
+    assert rows[0]["day"] == f"{expected['day'].iloc[0]:%Y-%m-%d}"
+
+
+def test_a_sheet_has_every_row_in_utc_and_no_formula(
+    run: Run, tmp_path: Path, database: Path
+) -> None:
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("UPDATE ges.graphs SET name = '=1+1' WHERE id = 'renamed'")
+    try:
+        run("report", "recovery_point", "-o", tmp_path / "points.xlsx")
+    finally:
+        with duckdb.connect(str(database)) as connection:
+            connection.execute("UPDATE ges.graphs SET name = 'new name' WHERE id = 'renamed'")
+    sheet = pd.read_excel(tmp_path / "points.xlsx", engine="openpyxl").set_index("graph_id")
+    expected = read_report("recovery_point", database).set_index("graph_id")
+    assert len(sheet) == len(expected)
+    assert sheet["graph_name"]["renamed"] == "'=1+1"
+    assert sheet["last_success_at"]["spike"] == expected["last_success_at"]["spike"].tz_localize(
+        None
+    )
+    assert sheet["successes"].sum() == expected["successes"].sum()
+
+
+def test_a_dash_is_stdout(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = run("report", "growth", "-o", "-", "--format", "csv").stdout
+    run("report", "growth", "-o", "growth.csv")
+    assert printed == Path("growth.csv").read_text()
+    page = run("report", "--html", "-").stdout
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["growth.csv"]
+
+
+def test_the_page_is_said_to_be_written(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "backups.html"
+    result = run("report", "--html", page)
+    assert result.stdout == f"page      {page} ({page.stat().st_size / 1e6:.1f} MB)\n"
+
+
+def test_backups_are_listed_as_they_are_newest_first(run: Run, database: Path) -> None:
+    arguments = ["report", "backups", "-g", "stuck", "-g", "no-success", "--format", "json"]
+    rows = json.loads(run(*arguments).output)
+    assert len(rows) == 20 + 40
+    assert [row["started_at"] for row in rows] == sorted(
+        (row["started_at"] for row in rows), reverse=True
+    )
+    failed = json.loads(run(*arguments, "--status", "failed", "--limit", "3").output)
+    assert [row["backup_id"] for row in failed] == [f"no-success-{n:03}" for n in range(3)]
+    spike = read_report("backups", database, graph="spike", status="success")
+    assert spike["size_mb"].tolist()[:4] == [1000, 1000, 1000, 5000]
+
+
+def test_a_project_is_chosen_by_name_or_id(run: Run) -> None:
+    for project in ("main project", PROJECT):
+        rows = json.loads(
+            run("report", "growth", "--project-name", project, "--format", "json").output
+        )
+        assert {row["project_id"] for row in rows} == {PROJECT}
+        assert {row["project_name"] for row in rows} == {"main project"}
+    with pytest.raises(UnknownGraphError, match="did you mean main project"):
+        run("report", "growth", "--project-name", "main projct")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["anomalies", "-g", "one-backup"], "no backup differs from the 8 or more"),
+        (["size_trend", "-g", "never backed up"], "no backup succeeded yet"),
+        (
+            ["size_trend", "-g", "spike", "--since", "2001-01-01", "--until", "2001-02-01"],
+            "some from",
+        ),
+        (["backups", "--status", "paused", "-g", "spike"], "has the status 'paused'"),
+        (["running", "-g", "spike"], "no backup is in progress"),
+    ],
+)
+def test_no_rows_are_told_with_the_reason(arguments: list[str], reason: str, run: Run) -> None:
+    shown = run("report", *arguments)
+    assert shown.stdout.startswith("no rows: ")
+    assert reason in shown.stdout
+    assert shown.stdout.count("\n") == 1
+    as_json = run("report", *arguments, "--format", "json")
+    assert json.loads(as_json.stdout) == []
+    assert reason in as_json.stderr
+
+
+def test_a_shell_completes_reports_and_graphs(database: Path) -> None:
+    def completed(words: str) -> list[str]:
+        found = subprocess.run(
+            [sys.executable, "-c", "from ges_history.cli import main; main()"],
+            env={
+                **os.environ,
+                "_GES_BACKUPS_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(len(words.split()) - 1),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [line.split(",")[1] for line in found.stdout.splitlines() if line]
+
+    assert completed("ges-backups report s") == ["size_trend", "storage_trend"]
+    options = f"ges-backups report --database {database} growth --graph gr"
+    assert completed(options) == sorted({f"graph-{n}" for n in range(10)} | {"growing-fast"})
+    assert completed("ges-backups report --database /nowhere.duckdb growth --graph g") == []
+
+
+def test_all_is_described_for_catalogues(run: Run, database: Path) -> None:
+    described = json.loads(CliRunner().invoke(cli, ["reports", "--format", "json"]).output)
+    assert described == ges_history.describe()
+    assert [it["name"] for it in described["reports"]] == [f"reports.{n}" for n in report_names()]
+    assert {it["name"] for it in described["tables"]} == {
+        f"ges.{name}" for name in ("backups", "graphs", "listings", "projects", "rejected_backups")
+    }
+    with connect(database) as history:
+        for entry in [*described["reports"], *described["views"]]:
+            rows = history.sql(f"FROM {entry['name']}")
+            assert [column["name"] for column in entry["columns"]] == rows.columns
+            keys = ", ".join(entry["key"])
+            twice = f"SELECT 1 FROM {entry['name']} GROUP BY {keys} HAVING count(*) > 1"
+            assert history.execute(twice).fetchall() == []
+            assert all(column["description"] for column in entry["columns"])
+            assert entry["grain"].startswith("one row per ")
+    growth = next(it for it in described["reports"] if it["name"] == "reports.growth")
+    assert {c["name"]: c["unit"] for c in growth["columns"]}["mb_per_day"] == "MB/day"
+    assert growth["is_about_now"]
+
+
+def test_the_views_are_printed_in_the_sql_of_others() -> None:
+    spark = CliRunner().invoke(cli, ["reports", "--sql", "spark"]).output
+    assert spark.count("CREATE OR REPLACE VIEW reports.") == len(view_names())
+    assert "PERCENTILE(duration, 0.95)" in spark
+    mine = CliRunner().invoke(cli, ["reports", "--sql", "duckdb"]).output
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA ges")
+        for table, columns in missing_tables(set()).items():
+            connection.execute(f"CREATE TABLE ges.{table} ({columns})")
+        connection.execute(mine)
+        assert connection.execute("FROM reports.growth").fetchall() == []
+    wrong = CliRunner().invoke(cli, ["reports", "--sql", "cobol"])
+    assert wrong.exit_code == 2
+    assert "postgres, " in wrong.output
+
+
+def test_the_public_api_is_what_is_listed() -> None:
+    assert sorted(ges_history.__all__) == [
+        "HistoryError",
+        "__version__",
+        "connect",
+        "describe",
+        "load",
+        "read_report",
+        "report_names",
+    ]
+    for name in ges_history.__all__:
+        assert getattr(ges_history, name)
+        assert name == "__version__" or name in (ges_history.__doc__ or "")
+    assert ges_history.HistoryError is HistoryError
+    assert ges_history.report_names() == report_names()
+
+
 def test_markdown_cells_keep_to_themselves(run: Run) -> None:
     lines = run("report", "recovery_point", "-g", "markup", "--format", "markdown").output
-    assert [line.replace("\\|", "").count("|") for line in lines.splitlines()] == [11, 11, 11]
+    bars = {line.replace("\\|", "").count("|") for line in lines.splitlines()}
+    assert len(lines.splitlines()) == 3
+    assert len(bars) == 1
 
 
 def test_parquet_keeps_the_types(run: Run, tmp_path: Path) -> None:
@@ -232,11 +340,17 @@ def test_an_output_is_never_the_database(run: Run, database: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["report", "nope"], "there are anomalies"),
+        (["report", "nope"], "there are adherence"),
+        (["report", "size_tend"], "did you mean size_trend"),
+        (["report", "growth", "--since", "7d"], "is about now"),
+        (["report", "size_trend", "--since", "1d", "--until", "2d"], "must be before"),
+        (["report", "overview", "--graph", "spike"], "has no graphs"),
+        (["report", "growth", "--status", "failed"], "has no status"),
         (["report", "--limit", "3"], "NAME"),
-        (["report", "growth", "--since", "yesterday"], "is no date like"),
+        (["report", "size_trend", "--since", "soon"], "is no instant"),
         (["report", "growth", "--limit", "0"], "range"),
         (["report", "growth", "--html", "page.html"], "without a NAME"),
+        (["report", "--since", "7d"], "NAME"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], says: str, run: Run) -> None:
@@ -305,10 +419,30 @@ def test_a_locked_database_names_its_holder(lone: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        result = command("report", "growth", cwd=lone.parent)
+        result = command("report", "growth", "--wait", "0.5", cwd=lone.parent)
         holder.communicate("\n")
     assert result.returncode == 1
-    assert f"in use by process {holder.pid};" in result.stderr
+    assert f"process {holder.pid}" in result.stderr
+
+
+def test_a_report_waits_for_what_holds_the_database(lone: Path) -> None:
+    hold = f"import duckdb; c = duckdb.connect({str(lone)!r}); print('held', flush=True); input()"
+    report = "from ges_history.cli import main; main()"
+    arguments = ["report", "growth", "--graph", "spike", "--format", "csv"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", hold], **pipes) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        command = [sys.executable, "-c", report, *arguments]
+        with subprocess.Popen(command, cwd=lone.parent, stderr=subprocess.PIPE, **pipes) as waiting:
+            assert waiting.stderr is not None
+            told = waiting.stderr.readline()
+            holder.communicate("\n")
+            shown, _ = waiting.communicate()
+    assert f"process {holder.pid}" in told
+    assert "waiting up to 60 s" in told
+    assert waiting.returncode == 0
+    assert [line.split(",")[1] for line in shown.splitlines()] == ['"graph_id"', '"spike"']
 
 
 def test_an_unknown_graph_names_close_ones(database: Path) -> None:
@@ -325,6 +459,10 @@ def test_a_graph_is_chosen_by_id_or_name(report: str, database: Path) -> None:
     whole = read_report(report, database)
     for key in ("renamed", "new name", ["renamed", "graph-1"], "g0-2"):
         wanted = {key} if isinstance(key, str) else set(key)
+        if "graph_id" not in whole:
+            with pytest.raises(SelectionError):
+                read_report(report, database, graph=key)
+            continue
         expected = whole[whole["graph_id"].isin(wanted) | whole["graph_name"].isin(wanted)]
         found = read_report(report, database, graph=key)
         moving = [name for name in found if name in ("rpo_age_hours", "stale_hours", "elapsed_s")]
@@ -393,28 +531,3 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert found.stdout == "[]\n"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, ""),
-        (1234567, "1,234,567"),
-        (1234.56, "1,234.6"),
-        (0.012345, "0.0123"),
-        (0.0, "0.0"),
-        (float("nan"), ""),
-        (True, "yes"),
-        (date(2026, 6, 8), "2026-06-08"),
-        (datetime(2026, 6, 8, 13, 55, 13, tzinfo=UTC), "2026-06-08 13:55"),
-        ("a\x1b[31m\u202eb", "a\ufffd[31m\ufffdb"),
-    ],
-)
-def test_a_cell_is_readable(value: object, text: str) -> None:
-    assert cell(value) == text
-
-
-def test_headings_have_units() -> None:
-    assert heading("size_mb") == "size [MB]"
-    assert heading("projected_30d_mb") == "projected 30d [MB]"
-    assert heading("rpo_age_hours") == "rpo age [h]"

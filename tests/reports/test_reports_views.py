@@ -6,19 +6,22 @@ from importlib.resources import files
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 import sqlglot
 
 from ges_history import connect, read_report
+from ges_history.reports.catalogue import column_texts
 from ges_history.reports.views import (
     descriptions,
     rebuild,
     report_names,
     time_column,
+    view_names,
     view_statements,
 )
 from ges_history.warehouses.layout import LAYOUT_VERSION, read_layout
-from synthetic import write_database
+from synthetic import BARE_PROJECT, EMPTY_PROJECT, PROJECT, write_database
 
 FILE_NAMES = [
     "plain.duckdb",
@@ -48,23 +51,29 @@ def open_plainly(path: Path, report: str = "growth") -> int:
         return len(rows)
 
 
-def test_the_nine_reports_are_there() -> None:
+def test_the_reports_are_there() -> None:
     assert report_names() == [
+        "adherence",
         "anomalies",
         "duration_trend",
         "growth",
         "inventory",
         "load_health",
+        "overview",
         "recovery_point",
         "reliability",
         "running",
         "size_trend",
+        "storage_trend",
     ]
 
 
 @pytest.mark.parametrize("report", report_names())
-def test_every_report_begins_with_its_graph(report: str, fleet: Path) -> None:
-    assert list(read_report(report, fleet).columns[:3]) == ["project_id", "graph_id", "graph_name"]
+def test_every_report_begins_with_what_it_is_about(report: str, fleet: Path) -> None:
+    first = ["project_id", "graph_id", "graph_name", "project_name"]
+    if report == "overview":
+        first = ["project_id", "project_name", "region"]
+    assert list(read_report(report, fleet).columns[: len(first)]) == first
 
 
 @pytest.mark.parametrize("report", report_names())
@@ -145,8 +154,8 @@ def test_a_rebuild_that_fails_leaves_the_old_views(fleet: Path, tmp_path: Path) 
     path.write_bytes(fleet.read_bytes())
     with duckdb.connect(str(path)) as connection:
         connection.execute("DROP VIEW reports.about")
-        connection.execute("ALTER TABLE ges.listings RENAME TO others")
-        with pytest.raises(duckdb.CatalogException):
+        connection.execute("ALTER TABLE ges.listings RENAME COLUMN outcome TO other")
+        with pytest.raises(duckdb.BinderException):
             rebuild(connection)
         assert read_layout(connection) is None
         views = "SELECT count(*) FROM duckdb_views() WHERE schema_name = 'reports'"
@@ -220,9 +229,140 @@ def test_every_graph_has_one_name(fleet: Path) -> None:
     assert names["never-listed"] == "never-listed"
 
 
-def test_age_of_the_last_success_follows_the_clock(tmp_path: Path) -> None:
+def test_what_was_not_listed_is_not_called_overdue(tmp_path: Path) -> None:
     later = datetime.now(UTC) - timedelta(days=10)
     path = write_database(tmp_path / "old.duckdb", graphs=0, now=later)
     frame = read_report("recovery_point", path).set_index("graph_id")
     assert frame["rpo_age_hours"].dropna().min() > 24 * 10
-    assert bool(frame["overdue"]["spike"])
+    assert frame["age_when_known_hours"]["spike"] < 48
+    assert not frame["overdue"]["spike"]
+    assert frame["known_until"]["spike"].to_pydatetime() == later
+    projects = read_report("overview", path).set_index("project_id")
+    assert bool(projects["stale"][PROJECT])
+    assert projects["load_age_hours"][PROJECT] == pytest.approx(240, abs=0.1)
+
+
+@pytest.mark.parametrize(("hours_ago", "is_stale"), [(47, False), (49, True)])
+def test_a_load_is_stale_after_twice_the_usual_gap(
+    hours_ago: int, is_stale: bool, tmp_path: Path
+) -> None:
+    then = datetime.now(UTC) - timedelta(hours=hours_ago)
+    path = write_database(tmp_path / "old.duckdb", graphs=0, now=then)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM ges.backups WHERE graph_id <> 'spike'")
+    project = read_report("overview", path).set_index("project_id").loc[PROJECT]
+    assert (project["stale_after_hours"], bool(project["stale"])) == (48, is_stale)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [["projects"], ["backups"], ["rejected_backups", "projects"], ["graphs", "backups"]],
+    ids=" ".join,
+)
+def test_a_table_that_no_load_made_is_an_empty_one(
+    missing: list[str], fleet: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.duckdb"
+    path.write_bytes(fleet.read_bytes())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DROP SCHEMA reports CASCADE")
+        for table in missing:
+            connection.execute(f"DROP TABLE ges.{table}")
+    recovery = read_report("recovery_point", path)
+    assert len(recovery) > 0
+    assert (recovery["successes"] > 0).any() == ("backups" not in missing)
+    with duckdb.connect(str(path)) as connection:
+        assert rebuild(connection)
+        for table in missing:
+            assert connection.execute(f"SELECT count(*) FROM ges.{table}").fetchone() == (0,)
+    assert open_plainly(path, "recovery_point") == len(recovery)
+
+
+def test_a_project_without_backups_and_an_empty_one_are_projects(fleet: Path) -> None:
+    projects = read_report("overview", fleet).set_index("project_id")
+    bare, empty = projects.loc[BARE_PROJECT], projects.loc[EMPTY_PROJECT]
+    assert (bare["graphs"], bare["never_succeeded"], bare["attention"]) == (1, 1, 1)
+    assert (empty["graphs"], empty["backups_kept"], empty["stored_mb"]) == (0, 0, 0)
+    assert (empty["project_name"], bare["project_name"]) == ("an empty one", BARE_PROJECT)
+    assert list(projects.index[projects["stale"].fillna(False)]) == [BARE_PROJECT]
+
+
+@pytest.mark.parametrize(
+    ("graph", "points", "days_of_level", "before", "after", "is_new"),
+    [
+        ("level-drop", 10, 9, 1001, 210, True),
+        ("level-old", 40, 39, 1000, 2000, False),
+        ("level-twice", 3, 2, 900, 300, True),
+        ("level-too-short", 30, None, None, None, None),
+        ("level-weekly", 13, 133, 801, 91, True),
+        ("level-first", 8, 7, 1, 904, True),
+        ("growing-fast", 90, None, None, None, None),
+        ("spike", 45, None, None, None, None),
+    ],
+)
+def test_growth_is_fitted_after_the_last_lasting_change(
+    graph: str,
+    points: int,
+    days_of_level: int | None,
+    before: float | None,
+    after: float | None,
+    is_new: bool | None,
+    fleet: Path,
+) -> None:
+    (row,) = read_report("growth", fleet, graph=graph).to_dict("records")
+    assert row["points"] == points
+    if days_of_level is None:
+        assert pd.isna(row["level_since"])
+        return
+    assert (row["last_day"] - row["level_since"]).days == days_of_level
+    assert (row["level_before_mb"], row["level_mb"]) == (before, after)
+    assert bool(row["is_new_level"]) == is_new
+
+
+def test_a_straight_line_has_no_error_and_a_short_one_no_forecast(fleet: Path) -> None:
+    rows = read_report("growth", fleet).set_index("graph_id")
+    line, short = rows.loc["growing-fast"], rows.loc["two-days"]
+    assert line["mb_per_day"] == pytest.approx(40)
+    assert line["projected_30d_mb"] == pytest.approx(4000 + 30 * 40)
+    assert line["high_90d_mb"] - line["low_90d_mb"] == pytest.approx(0, abs=1e-3)
+    for name in ("mb_per_day", "projected_30d_mb", "low_30d_mb", "high_90d_mb"):
+        assert pd.isna(short[name])
+
+
+def test_stored_volume_follows_starts_and_deletions(fleet: Path) -> None:
+    rows = read_report("storage_trend", fleet, graph="short-lived")
+    assert rows["added_mb"].tolist() == rows["removed_mb"].tolist() == [50] * 6
+    assert rows["stored_mb"].tolist() == rows["backups"].tolist() == [0] * 6
+    gone = read_report("storage_trend", fleet, graph="gone")
+    assert gone["added_mb"].sum() == gone["removed_mb"].sum() == 20_000
+    assert (gone["stored_mb"].iloc[-1], gone["backups"].iloc[-1]) == (0, 0)
+
+
+def test_only_the_period_that_still_runs_is_partial(fleet: Path) -> None:
+    today = datetime.now(UTC).date()
+    for report, column, begin in (
+        ("duration_trend", "week", today - timedelta(days=today.weekday())),
+        ("reliability", "month", today.replace(day=1)),
+    ):
+        rows = read_report(report, fleet, project=PROJECT)
+        partial = rows[rows["is_partial"]]
+        assert set(partial[column].dt.date) == {begin}
+        assert not (rows[~rows["is_partial"]][column].dt.date >= begin).any()
+
+
+def test_every_column_is_described_in_the_database(fleet: Path) -> None:
+    with duckdb.connect(str(fleet), read_only=True) as connection:
+        comments = connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns()"
+            " WHERE schema_name = 'reports' AND table_name <> 'about'"
+        ).fetchall()
+    assert {view for view, _, _ in comments} == set(view_names())
+    assert [row for row in comments if not row[2]] == []
+    said = {(view, column): text for view, column, text in comments}
+    assert said["growth", "mb_per_day"] == "Slope of the line, in MB/day."
+
+
+def test_no_column_is_described_that_is_not_there(fleet: Path) -> None:
+    with connect(fleet) as history:
+        for view in view_names():
+            assert set(history.sql(f"FROM reports.{view}").columns) == set(column_texts(view))

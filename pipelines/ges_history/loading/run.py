@@ -18,6 +18,7 @@ from ges_backups.known import Ask, Known, read_known
 from ges_backups.project import ProjectSettings, resolve_project
 from ges_backups.source import NAME, project_source
 from ges_history.errors import DatabaseError
+from ges_history.instants import Instant, parse_instant
 from ges_history.loading.dlt_settings import dlt_settings
 from ges_history.loading.failures import readable_errors
 from ges_history.loading.outcome import LoadOutcome, Tally, count_backups, count_written
@@ -60,8 +61,8 @@ def load(
     database: str | Path = DEFAULT_DATABASE,
     *,
     full: bool = False,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     destination: str = "duckdb",
     wait: float = 60.0,
     say: Say = quiet,
@@ -78,8 +79,8 @@ def load(
     Args:
         database: The DuckDB file; also names the folder beside it that holds dlt's packages.
         full: Read every listing from start to end, whatever was read before.
-        since: Load only backups that started at this instant or later; UTC where it has no zone.
-        until: Load only backups that started before this instant; UTC where it has no zone.
+        since: Load only backups that started at this instant or later; what `parse_instant` takes.
+        until: Load only backups that started before this instant, likewise.
         destination: dlt's name of a destination; its credentials come from dlt's configuration.
         wait: Seconds to wait for another load, or for a process that holds the file.
         say: Takes lines that tell a person what is going on.
@@ -95,7 +96,11 @@ def load(
         GesError: Configuration, credentials, or an API that does not answer; nothing changed.
         HistoryError: The warehouse cannot be used; what was listed is kept for the next load.
     """
-    options = LoadOptions(full, _in_utc(since), _in_utc(until), wait, say, progress)
+    try:
+        begin, end = (None if it is None else parse_instant(it) for it in (since, until))
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    options = LoadOptions(full, begin, end, wait, say, progress)
     if options.since and options.until and options.since >= options.until:
         raise SettingsError("The start of the window, since, must be before its end, until.")
     warehouse = warehouse_for(database, destination, is_demo=is_demo)
@@ -235,10 +240,6 @@ class _ProjectRun:
                 kept = "What was listed is kept, and the next load takes it up."
                 raise DatabaseError(f"{error} {kept}") from error
             yield
-
-
-def _in_utc(instant: datetime | None) -> datetime | None:
-    return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant
 
 
 def _stamp(instant: datetime) -> int:

@@ -36,7 +36,13 @@ def transpiled(statement: str, dialect: str) -> str:
         if isinstance(node, exp.PercentileCont | exp.Quantile) and is_spark:
             arguments = [node.this, node.args.get("quantile") or node.expression]
             return exp.Anonymous(this="PERCENTILE", expressions=arguments)
-        if isinstance(node, exp.Literal) and not node.is_string and "." in node.name:
+        is_share = isinstance(node.parent, exp.PercentileCont | exp.Quantile)
+        if (
+            isinstance(node, exp.Literal)
+            and not node.is_string
+            and "." in node.name
+            and not is_share
+        ):
             return exp.cast(node.copy(), "DOUBLE")
         return node
 

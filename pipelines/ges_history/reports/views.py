@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ges_history.reports.catalogue import (
+    HELPERS,
     TABLE,
     column_texts,
     description_of,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "HELPERS",
     "descriptions",
     "rebuild",
     "report_names",
@@ -31,6 +33,8 @@ __all__ = [
 TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
 """The tables that the views read."""
 
+_BY_GRAPH = {"graphs", "listings", "projects"}
+"""Tables that have a row or less for each graph."""
 _TYPES = {
     "text": "VARCHAR",
     "bigint": "BIGINT",
@@ -158,11 +162,16 @@ def overlay_statements(tables: dict[str, set[str]]) -> list[str]:
         tables: {catalog: its tables in schema `ges`}.
     """
     names = set[str]().union(*tables.values())
+    small = _BY_GRAPH if len(tables) > 1 else set()  # many files are slow to plan, not to read
     located = {name: _located(text, "ges.{}") for name, text in selects().items()}
     return [
         "CREATE SCHEMA ges",
         "CREATE SCHEMA reports",
-        *(f"CREATE VIEW ges.{quoted(name)} AS {_united(name, tables)}" for name in sorted(names)),
+        *(
+            f"CREATE {'TABLE' if name in small else 'VIEW'} ges.{quoted(name)} AS"
+            f" {_united(name, tables)}"
+            for name in sorted(names)
+        ),
         *(f"CREATE TABLE ges.{t} ({columns})" for t, columns in missing_tables(names).items()),
         *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in located.items()),
     ]

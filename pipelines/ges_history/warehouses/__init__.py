@@ -18,6 +18,20 @@ def warehouse_for(
     """
     from ges_history.warehouses.duckdb_file import DuckDbFile  # noqa: PLC0415 - as it is asked for
 
+    if destination == "postgres":
+        return _postgres(database)
     if destination != "duckdb":
         raise DatabaseError(f"The destination {destination} cannot hold a history: use duckdb.")
     return DuckDbFile(database, is_demo=is_demo)
+
+
+def _postgres(beside: str | Path) -> Warehouse:
+    try:
+        from ges_history.warehouses.postgres import PostgresDatabase  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg2":
+            raise
+        raise DatabaseError(
+            "PostgreSQL needs a driver: pip install 'ges-backup-history[postgres]'."
+        ) from error
+    return PostgresDatabase(beside)

@@ -92,7 +92,7 @@ findings AS (
     UNION ALL
     SELECT project_id, graph_id, 0, 0, 0, 0, 0, 0, 1, 0
     FROM reports.anomalies
-    WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '7' DAY
+    WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '168' HOUR
     UNION ALL
     SELECT g.project_id, g.graph_id,
         CASE WHEN g.level_mb < g.level_before_mb THEN 1 ELSE 0 END, 0, 0, 0, 0, 0, 0, 1
@@ -139,13 +139,13 @@ stored AS (
         COUNT(
             CASE
                 WHEN b.status = 'success'
-                    AND b.started_at > CURRENT_TIMESTAMP - INTERVAL '30' DAY THEN 1
+                    AND b.started_at > CURRENT_TIMESTAMP - INTERVAL '720' HOUR THEN 1
             END
         ) AS succeeded_30d,
         COUNT(
             CASE
                 WHEN b.status = 'failed'
-                    AND b.started_at > CURRENT_TIMESTAMP - INTERVAL '30' DAY THEN 1
+                    AND b.started_at > CURRENT_TIMESTAMP - INTERVAL '720' HOUR THEN 1
             END
         ) AS failed_30d,
         CAST(SUM(
@@ -166,7 +166,7 @@ stored AS (
 rejected AS (
     SELECT project_id, COUNT(*) AS rejected_30d
     FROM ges.rejected_backups
-    WHERE first_seen_at > CURRENT_TIMESTAMP - INTERVAL '30' DAY
+    WHERE first_seen_at > CURRENT_TIMESTAMP - INTERVAL '720' HOUR
     GROUP BY project_id
 ),
 joined AS (

@@ -38,7 +38,7 @@ rhythm AS (
     SELECT project_id, graph_id, COUNT(*) AS successes, MAX(started_at) AS last_success_at,
         MEDIAN(CASE WHEN place < 30 THEN gap_hours END) AS usual_gap_hours,
         MAX(
-            CASE WHEN started_at > CURRENT_TIMESTAMP - INTERVAL '90' DAY THEN gap_hours END
+            CASE WHEN started_at > CURRENT_TIMESTAMP - INTERVAL '2160' HOUR THEN gap_hours END
         ) AS longest_gap_hours
     FROM gaps
     GROUP BY project_id, graph_id
