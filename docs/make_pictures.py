@@ -15,6 +15,7 @@ from playwright.sync_api import Browser  # noqa: E402
 
 from browser import chromium, visit  # noqa: E402
 from ges_history.reports.page import write_page  # noqa: E402
+from ges_history.warehouses import warehouse_for  # noqa: E402
 from notebook_app import served  # noqa: E402
 
 SCALE = 0.75
@@ -26,10 +27,10 @@ def main() -> None:
     """Make the demo's database in a folder of its own, then every picture."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        database, page = Path(folder, "ges_backups.duckdb"), Path(folder, "page.html")
-        demo = [sys.executable, "-c", "from ges_history.cli import main; main()", "demo"]
+        database, page = Path(folder, "ges_demo.duckdb"), Path(folder, "page.html")
+        demo = [sys.executable, "-m", "ges_history", "demo", "--database", database.name]
         subprocess.run(demo, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-        write_page(database, page)
+        write_page(warehouse_for(database), page)
         _page(browser, page.as_uri(), "page.png", width=1240, height=1640)
         _page(browser, page.as_uri(), "page-dark.png", width=1240, height=1640, dark=True)
         _page(browser, page.as_uri(), "page-phone.png", width=390, height=1500)
@@ -52,7 +53,7 @@ def _notebook(browser: Browser, database: Path) -> None:
         visit(browser, address, allowed=address, scale=SCALE) as found,
     ):
         found.page.set_viewport_size({"width": 1240, "height": 1400})
-        found.page.locator("canvas").nth(4).wait_for(timeout=60_000)
+        found.page.locator("svg.marks").nth(4).wait_for(timeout=120_000)
         found.page.wait_for_timeout(2_000)
         found.page.screenshot(path=PICTURES / "notebook.png")
 

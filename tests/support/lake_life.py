@@ -10,15 +10,13 @@ from typing import Any
 
 from ges_emulator import Emulator, Fleet
 from ges_history.loading.outcome import LoadOutcome
-from ges_history.loading.run import load
+from ges_history.loading.projects import load
 from ges_history.warehouses.lake import LakeWarehouse
 from harness import FIRST_MS, Row, fill, settings_for, the_graph
 from lake_place import Place
 
 PAGE_SIZE = 4
-PROGRAM = (
-    "import json, sys; from ges_history.loading.run import load; load(**json.loads(sys.argv[1]))"
-)
+PROGRAM = "import json, sys; from ges_history.loading.projects import load; load(**json.loads(sys.argv[1]))"
 
 
 @dataclass

@@ -84,7 +84,7 @@ def test_many_loads_leave_as_much_as_a_quarter_of_them(
     for hour in range(LOADS):
         hourly_load(lake, fence, folder_lake.folder, hour)
         quarter = hour * 4 // LOADS
-        found = size_of(Path(lake.storage.bucket))
+        found = size_of(Path(lake.storage.location("backups")))
         most[quarter] = max(most.get(quarter, (0, 0)), found)
     print("most files and bytes in each quarter:", most)
     assert most[3][0] <= most[1][0] + 12

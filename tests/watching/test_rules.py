@@ -354,3 +354,16 @@ def test_a_report_over_the_newest_backups_says_the_same(
         ]
     assert rows[0] == rows[1]
     assert len(rows[0]) > 3
+
+
+def test_overdue_has_its_evidence_by_the_rhythm_of_today(tmp_path: Path) -> None:
+    ages = [1, 25, 49, 97.5, 121, 145]  # a day each, but 48.5 hours once
+    life = Life("g", tuple(Backup(hours * HOUR) for hours in ages))
+    never = Life("never", (Backup(9 * DAY, "failed"),))
+    written = write_history(tmp_path / "o.duckdb", [life, never, Life("nothing")])
+    with written.reading() as read:
+        late, only_failed, nothing = violations_between(read, DEFAULT_POLICY)
+    assert (late.rule, late.target_hours, late.length_hours) == ("overdue", 48, 0.5)
+    assert (only_failed.graph_id, only_failed.target_hours) == ("never", 168)
+    assert only_failed.length_hours == 48
+    assert (nothing.graph_id, nothing.began_at, nothing.length_hours) == ("nothing", None, None)

@@ -13,14 +13,16 @@ from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Graph, read_facts
 from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
 from ges_history.watching.policy import Policy, Rule
+from ges_history.watching.recent import over_newest
 
 TIMED = ("rpo_hours", "overdue")
 """The kinds of rules that are about the time between successes."""
 
 GAPS = """
-SELECT project_id, graph_id, began_at, ended_at, backup_before, backup_after
-FROM reports.gaps
-WHERE ended_at IS NULL OR gap_hours >= ?
+SELECT g.project_id, g.graph_id, g.began_at, g.ended_at, g.backup_before, g.backup_after
+FROM reports.gaps AS g
+JOIN ({rhythms}) AS r ON g.project_id = r.project_id AND g.graph_id = r.graph_id
+WHERE g.ended_at IS NULL OR {condition}
 """
 
 HOUR = timedelta(hours=1)
@@ -100,7 +102,7 @@ def violations_between(
     ]
     if not ruled:
         return []
-    gaps = _gaps(read, min(target for _, _, target in ruled))
+    gaps = _gaps(read, policy)
     spans = [
         span
         for graph, rule, target in ruled
@@ -125,14 +127,20 @@ def _ruled(policy: Policy, kind: str, graph: Graph) -> Iterator[tuple[Rule, time
         yield rule, FIRST_WEEK
 
 
-def _gaps(read: Read, shortest: timedelta) -> dict[tuple[str, str], list[_Gap | None]]:
-    """The times without a success of each graph, those left out that are too short to matter.
+def _gaps(read: Read, policy: Policy) -> dict[tuple[str, str], list[_Gap | None]]:
+    """The times without a success of each graph, without most of those too short to matter.
 
     A gap of a graph that has left its project may be longer than the view says, which counts up
     to its last listing: so all of the open ones are taken.
     """
+    conditions = []
+    if rules := policy.rules_of("rpo_hours"):
+        conditions.append(f"g.gap_hours >= {min(rule.target for rule in rules)!r}")
+    if policy.rules_of("overdue"):
+        conditions.append("g.gap_hours >= 2 * r.usual_gap_hours OR r.usual_gap_hours IS NULL")
+    sql = GAPS.format(rhythms=over_newest("recovery_point"), condition=" OR ".join(conditions))
     gaps: dict[tuple[str, str], list[_Gap | None]] = {}
-    for row in read(GAPS, shortest / HOUR).to_pylist():
+    for row in read(sql).to_pylist():
         gap = _Gap(row["began_at"], row["backup_before"], row["ended_at"], row["backup_after"])
         gaps.setdefault((row["project_id"], row["graph_id"]), []).append(gap)
     return gaps

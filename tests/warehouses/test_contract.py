@@ -1,0 +1,218 @@
+"""One contract, held by each warehouse: what a load leaves, and what the reports say of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pytest
+
+from ges_emulator import Emulator, Fleet
+from ges_history import copy_history
+from ges_history.loading.outcome import LoadOutcome
+from ges_history.loading.projects import load
+from ges_history.reports.catalogue import report_names
+from ges_history.warehouses import warehouse_for
+from ges_history.warehouses.seam import Warehouse as Seam
+from harness import NOW, Row, Warehouse, assert_exact, fill, settings_for, the_graph
+from postgres_history import environment_of
+from postgres_server import PostgresDatabase
+
+KINDS = ("duckdb", "postgres", "filesystem")
+TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
+
+
+@dataclass
+class Store(Warehouse):
+    """A warehouse of some kind that loads go to, seen through the seam."""
+
+    destination: str = "duckdb"
+
+    def load(self, emulator: Emulator, **settings: Any) -> LoadOutcome:
+        """One load."""
+        return load(
+            self.path,
+            destination=self.destination,
+            **settings_for(emulator, **self.settings, **settings),
+        )
+
+    @property
+    def seam(self) -> Seam:
+        """The warehouse itself."""
+        return warehouse_for(self.path, self.destination)
+
+    def rows(self, table: str) -> list[Row]:
+        """All rows of a table."""
+        return self.seam.read(f"SELECT * FROM ges.{table}").to_pylist()
+
+
+@contextmanager
+def prepared(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty warehouse of a kind, its credentials in the environment."""
+    store = Store(folder / "history.duckdb", destination=kind)
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    if kind == "postgres":
+        database: PostgresDatabase = request.getfixturevalue("postgres")
+        with environment_of(database):
+            yield store
+        return
+    if kind == "filesystem":
+        patch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(folder / "lake"))
+    yield store
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with prepared(request.param, tmp_path, request) as store:
+        yield store
+
+
+def test_it_is_loaded_and_loading_again_changes_nothing(
+    store: Store, emulator: Emulator, fleet: Fleet
+) -> None:
+    assert store.load(emulator).backups["new"] == 6
+    assert_exact(store, fleet)
+    before = {table: sorted(map(repr, store.rows(table))) for table in ("backups", "graphs")}
+    assert store.load(emulator).outcome == "unchanged"
+    assert {t: sorted(map(repr, store.rows(t))) for t in ("backups", "graphs")} == before
+    assert {row["last_complete_at"] == row["listed_at"] for row in store.rows("listings")} == {True}
+
+
+def test_changes_deletions_and_returns_are_followed(
+    store: Store, emulator: Emulator, fleet: Fleet
+) -> None:
+    graph = the_graph(fleet)
+    running = graph.add_backup(NOW, id="running", status="backing_up")
+    store.load(emulator, page_size=2)
+    running.finish(size=77)
+    graph.delete_backup("g1-b1")
+    outcome = store.load(emulator, page_size=2)
+    assert (outcome.backups["changed"], outcome.backups["deleted"]) == (1, 1)
+    assert (store.backups["running"]["size"], store.deleted) == (77, {"g1-b1"})
+    marked = store.backups["g1-b1"]["deleted_at"]
+    store.load(emulator, page_size=2, full=True)
+    assert store.backups["g1-b1"]["deleted_at"] == marked
+    fill(graph, 1, first=1)
+    assert store.load(emulator, page_size=2).backups["returned"] == 1
+    assert_exact(store, fleet)
+
+
+def test_late_graphs_late_imports_and_dirty_rows_are_kept(
+    store: Store, emulator: Emulator, fleet: Fleet
+) -> None:
+    store.load(emulator)
+    fill(fleet.add_graph("late"), 4)
+    the_graph(fleet).add_backup(1_000_000_000_000, id="imported", backup_method="import")
+    the_graph(fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
+    the_graph(fleet, "g2").add_backup(NOW, id="odd", new_field={"deep": [1, None]}, ratio=1.5)
+    assert store.load(emulator).exit_code == 3
+    assert [row["backup_id"] for row in store.rejected] == ["broken"]
+    assert store.backups["odd"]["ratio"] == 1.5
+    the_graph(fleet, "g2").delete_backup("odd")
+    assert store.load(emulator).exit_code == 0
+    assert store.deleted == {"odd"}
+    assert store.backups["odd"]["ratio"] == 1.5
+    assert {"late-b0", "imported"} <= store.listed
+
+
+def test_a_graph_that_is_missing_is_marked_and_its_backups_stay(
+    store: Store, emulator: Emulator, fleet: Fleet
+) -> None:
+    store.load(emulator)
+    fleet.delete_graph("g2")
+    store.load(emulator)
+    graphs = {row["id"]: row["deleted_at"] is not None for row in store.rows("graphs")}
+    assert graphs == {"g1": False, "g2": True}
+    assert len(store.backups) == 6
+
+
+def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:
+    with Emulator(Fleet(now=NOW)) as emulator:
+        assert store.load(emulator).exit_code == 0
+    for table in TABLES:
+        assert len(store.rows(table)) == (table == "projects")
+    with store.seam.reading() as read:
+        for name in report_names():
+            assert read(f"SELECT count(*) AS n FROM reports.{name}").num_rows == 1
+
+
+def test_a_load_that_is_cut_after_it_listed_is_finished_by_the_next(
+    store: Store, emulator: Emulator, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load(emulator)
+    graph = the_graph(fleet)
+    fill(graph, 2, first=50)
+    graph.delete_backup("g1-b0")
+    fleeting = graph.add_backup(NOW, id="fleeting")
+    with monkeypatch.context() as cut:
+        cut.setattr(dlt.Pipeline, "load", _cut)
+        with pytest.raises(KeyboardInterrupt):
+            store.load(emulator)
+    graph.delete_backup(fleeting)
+    store.load(emulator)
+    assert store.deleted == {"g1-b0", "fleeting"}
+    assert_exact(store, fleet)
+
+
+def _cut(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def told(row: Row) -> str:
+    """A row of a report, its fractions to ten digits."""
+    return repr({n: float(f"{v:.10g}") if isinstance(v, float) else v for n, v in row.items()})
+
+
+@pytest.mark.parametrize("kind", ["postgres", "filesystem"])
+def test_rows_and_reports_are_those_of_duckdb(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, emulator: Emulator, fleet: Fleet
+) -> None:
+    the_graph(fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
+    fill(fleet.add_graph("g3"), 40, first=100)
+    stores = [Store(tmp_path / "one.duckdb")]
+    with prepared(kind, tmp_path, request) as other:
+        stores.append(other)
+        for step in range(3):
+            for each in stores:
+                each.load(emulator)
+            the_graph(fleet).delete_backup(f"g1-b{step}")
+            fill(the_graph(fleet, "g2"), 1, first=60 + step)
+        left_out = {"_dlt_load_id", "cursor", "listed_at", "last_complete_at", "deleted_at"}
+        left_out |= {"first_seen_at", "first_listed_at", "last_listed_at", "requests"}
+        for table in TABLES:
+            one, two = (
+                sorted(
+                    repr({n: v for n, v in sorted(row.items()) if n not in left_out})
+                    for row in each.rows(table)
+                )
+                for each in stores
+            )
+            assert one == two, table
+        for name in ("size_trend", "duration_trend", "reliability", "growth"):
+            rows = f"SELECT * FROM reports.{name}"
+            one, two = (sorted(map(told, each.seam.read(rows).to_pylist())) for each in stores)
+            assert one == two, name
+
+
+@pytest.mark.parametrize("kind", ["postgres", "filesystem"])
+def test_a_history_moves_there_with_what_the_api_forgot(
+    kind: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    warehouse: Warehouse,
+    emulator: Emulator,
+    fleet: Fleet,
+) -> None:
+    warehouse.load(emulator)
+    the_graph(fleet).delete_backup("g1-b0")
+    warehouse.load(emulator)
+    (tmp_path / "there").mkdir()
+    with prepared(kind, tmp_path / "there", request) as there:
+        copy_history(warehouse.path, to_database=there.path, to_destination=kind)
+        fill(the_graph(fleet), 1, first=50)
+        assert there.load(emulator).backups["new"] == 1
+        assert there.deleted == {"g1-b0"}
+        assert_exact(there, fleet)
+        assert there.load(emulator).outcome == "unchanged"
