@@ -196,7 +196,7 @@ def test_an_id_that_stands_on_two_pages_is_kept_once(warehouse: Warehouse) -> No
         assert set(warehouse.backups) == {f"g1-b{number}" for number in range(6)}
         assert warehouse.deleted == set()
         with DuckDbFile(warehouse.path).reading() as read:
-            assert read_fleet(read).rejected_30d == 1
+            assert read_fleet(read).totals["rejected_30d"] == 1
         before = warehouse.backups
         for full in (False, True):
             assert warehouse.load(emulator, page_size=3, full=full).outcome == "unchanged"
