@@ -267,7 +267,7 @@ def _(by_graph, day, read, tips, titled, told, value):
                 ("Backups", "backups:Q"),
             ),
         )
-        return by_graph(dots, base.mark_line().encode(value("avg_7d_mb", "MB")))
+        return by_graph(base.mark_line().encode(value("avg_7d_mb", "MB")), dots)
 
     titled(
         "Size",

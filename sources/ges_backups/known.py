@@ -92,7 +92,7 @@ class Known:
     def iter_rows(self, ids: Iterable[str]) -> Iterator[pa.Table]:
         """The whole rows of backups, in parts."""
         for part in _parts(ids):
-            table = self.ask(f"SELECT * FROM {{backups}} WHERE id IN {_literals(part)}")  # noqa: S608
+            table = self.ask(f"SELECT * FROM {{backups}} WHERE id IN {_literals(part)}")
             if table is not None:
                 yield table
 
@@ -113,13 +113,13 @@ def read_known(project_id: str, ask: Ask) -> Known:
         ask: Runs a query in the warehouse.
     """
     of_project = f"WHERE project_id = '{project_id}'"
-    projects = _rows(ask(f"SELECT * FROM {{projects}} WHERE id = '{project_id}'"))  # noqa: S608
-    listings = _rows(ask(f"SELECT * FROM {{listings}} {of_project}"))  # noqa: S608
+    projects = _rows(ask(f"SELECT * FROM {{projects}} WHERE id = '{project_id}'"))
+    listings = _rows(ask(f"SELECT * FROM {{listings}} {of_project}"))
     loads = ask("SELECT load_id FROM {_dlt_loads} WHERE status = 0")
     complete = set(loads.column(0).to_pylist() if loads is not None else ())
-    graphs = _rows(ask(f"SELECT * FROM {{graphs}} {of_project}"))  # noqa: S608
-    holding = _rows(ask(f"SELECT DISTINCT graph_id FROM {{backups}} {of_project}"))  # noqa: S608
-    rejected = ask(f"SELECT record_hash FROM {{rejected_backups}} {of_project}")  # noqa: S608
+    graphs = _rows(ask(f"SELECT * FROM {{graphs}} {of_project}"))
+    holding = _rows(ask(f"SELECT DISTINCT graph_id FROM {{backups}} {of_project}"))
+    rejected = ask(f"SELECT record_hash FROM {{rejected_backups}} {of_project}")
     return Known(
         project=projects[0] if projects else None,
         listings={row["graph_id"]: _listing(row, complete) for row in listings},

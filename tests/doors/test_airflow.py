@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -24,8 +25,11 @@ def test_dag_loads_each_project_and_fails_where_the_policy_is_violated(
     airflow = make_environment(tmp_path / "venv", str(packages.wheel), "apache-airflow>=3.3,<4")
     (tmp_path / "dags").mkdir()
     shutil.copy(ROOT / "docs" / "deploy" / "airflow_dag.py", tmp_path / "dags")
-    north, south = fleet_of(graphs=2, backups=3), fleet_of(graphs=1, backups=4)
+    north, south = fleet_of(graphs=2, backups=3), fleet_of(graphs=0, backups=0)
     south.project_id = "f" * 32
+    graph = south.add_graph("south")
+    for day in range(4):
+        graph.add_backup(south.now - timedelta(days=day + 1), duration=9, size=1)
     with Emulator(north) as first, Emulator(south) as second:
         served = [
             {"project_id": one.fleet.project_id, "endpoint": one.endpoint, "credentials": TOKEN}

@@ -30,12 +30,14 @@ def project(only_dlt: Environment, packages: Packages, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def settings(emulator: Emulator) -> dict[str, str]:
+def settings(project: Path, emulator: Emulator) -> dict[str, str]:
+    """Where the API is; and a folder for dlt's pipelines that no other run has used."""
     prefix = "SOURCES__GES_BACKUPS__"
     return {
         f"{prefix}ENDPOINT": emulator.endpoint,
         f"{prefix}PROJECT_ID": emulator.fleet.project_id,
         f"{prefix}CREDENTIALS__TOKEN": TOKEN,
+        "DLT_DATA_DIR": str(project / "dlt_data"),
     }
 
 
@@ -58,13 +60,13 @@ def test_script_loads_twice_with_rows_and_marks(project: Path, only_dlt: Environ
     fleet: Fleet = fleet_of(graphs=2, backups=3)
     script = [only_dlt.python, "ges_backups_pipeline.py"]
     with Emulator(fleet) as emulator:
-        run(script, project, **settings(emulator))
+        run(script, project, **settings(project, emulator))
         assert rows(project) == dict.fromkeys(
             [f"g{graph}-b{backup}" for graph in (1, 2) for backup in range(3)], False
         )
         fleet.graphs[0].delete_backup("g1-b0")
         fleet.graphs[1].add_backup(fleet.now, id="new")
-        run(script, project, **settings(emulator))
+        run(script, project, **settings(project, emulator))
     after = rows(project)
     assert after.pop("new") is False
     assert [backup for backup, marked in after.items() if marked] == ["g1-b0"]
@@ -76,9 +78,9 @@ def test_cursors_survive_so_that_a_long_history_is_not_read_again(
     fleet = fleet_of(graphs=1, backups=450)
     script = [only_dlt.python, "ges_backups_pipeline.py"]
     with Emulator(fleet, page_cap=100) as emulator:
-        run(script, project, **settings(emulator))
+        run(script, project, **settings(project, emulator))
         first = len(emulator.requests)
-        run(script, project, **settings(emulator))
+        run(script, project, **settings(project, emulator))
         assert len(emulator.requests) - first <= 3
     assert first >= 6
 

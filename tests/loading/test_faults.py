@@ -96,7 +96,7 @@ def test_a_lasting_outage_ends_in_time_with_one_sentence_and_changes_nothing(
     emulator: Emulator, ledger: Ledger, fault: Fault
 ) -> None:
     ledger.load(emulator, page_size=4)
-    state, rows = ledger.state, ledger.backups
+    listings, rows = dict(ledger.listings), dict(ledger.backups)
     emulator.faults.add(fault, times=None)
     started = time.monotonic()
 
@@ -105,7 +105,7 @@ def test_a_lasting_outage_ends_in_time_with_one_sentence_and_changes_nothing(
 
     assert time.monotonic() - started < 8
     assert "\n" not in str(down.value)
-    assert (ledger.state, ledger.backups) == (state, rows)
+    assert (ledger.listings, ledger.backups) == (listings, rows)
     emulator.faults.clear()
     ledger.load(emulator, page_size=4)
     assert_exact(ledger, emulator.fleet)

@@ -115,7 +115,7 @@ OUTCOMES = """SELECT CAST(started_at AT TIME ZONE 'UTC' AS DATE) AS day,
 FROM ges.backups WHERE {} GROUP BY 1"""
 
 
-@pytest.mark.parametrize("graph", ["fleet", "g0-1"])
+@pytest.mark.parametrize("graph", ["fleet", "g0-2"])
 def test_calendars(graph: str, opened: Visit, database: Path) -> None:
     if graph == "fleet":
         found, where = chart(opened, "calendar"), "true"

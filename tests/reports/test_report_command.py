@@ -268,6 +268,7 @@ def test_the_public_api_is_what_is_listed() -> None:
         "HistoryError",
         "__version__",
         "connect",
+        "copy_history",
         "describe",
         "load",
         "read_report",

@@ -18,7 +18,7 @@ from ges_backups.errors import (
     RequestRefused,
     TransientError,
 )
-from ges_backups.pace import Cancelled, Pace
+from ges_backups.pace import Cancelled, Gate, Pace
 from ges_emulator import Emulator, Fault, Fleet
 from harness import TOKEN, fill
 
@@ -262,7 +262,7 @@ def test_a_cancelled_client_ends_waiting_and_asks_no_more(
 
 def test_no_more_requests_are_in_flight_than_allowed(emulator: Emulator) -> None:
     emulator.latency_seconds = 0.05
-    pace = Pace(2)
+    pace = Pace(Gate(2))
     most = [0, 0]
     lock = threading.Lock()
 

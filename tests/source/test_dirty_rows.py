@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dirty import GRAPH, HOSTILE_NAMES, HOSTILE_TEXTS, good_record, lost, pages
 from ges_emulator import Emulator
-from ges_history import connect
 from ges_history.reports.overview import read_fleet
+from ges_history.warehouses.duckdb_file import DuckDbFile
 from harness import FIRST_MS, Row, Warehouse, examples, fill, fleet_of, the_graph
 from ledger import Ledger
 
@@ -195,8 +195,8 @@ def test_an_id_that_stands_on_two_pages_is_kept_once(warehouse: Warehouse) -> No
         assert sizes == {0, 99}
         assert set(warehouse.backups) == {f"g1-b{number}" for number in range(6)}
         assert warehouse.deleted == set()
-        with connect(warehouse.path) as history:
-            assert read_fleet(history).rejected_30d == 1
+        with DuckDbFile(warehouse.path).reading() as read:
+            assert read_fleet(read).totals["rejected_30d"] == 1
         before = warehouse.backups
         for full in (False, True):
             assert warehouse.load(emulator, page_size=3, full=full).outcome == "unchanged"

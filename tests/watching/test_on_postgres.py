@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,9 +9,9 @@ from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.watching.evidence import violations_between
 from ges_history.watching.findings import check
 from ges_history.watching.policy import DEFAULT_RULES, Policy, Rule
+from postgres_copy import copy_history
+from postgres_server import PostgresDatabase
 from synthetic import write_database
-
-copy_history = pytest.importorskip("postgres_copy").copy_history
 
 EVERY_KIND = Policy(
     "every kind",
@@ -30,7 +29,7 @@ EVERY_KIND = Policy(
 )
 
 
-def test_postgres_finds_what_a_duckdb_file_does(postgres: Any, tmp_path: Path) -> None:
+def test_postgres_finds_what_a_duckdb_file_does(postgres: PostgresDatabase, tmp_path: Path) -> None:
     path = write_database(tmp_path / "fleet.duckdb", graphs=12, backups=1_500)
     found = []
     for warehouse in (DuckDbFile(path), copy_history(path, postgres)):

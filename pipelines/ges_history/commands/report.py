@@ -101,7 +101,7 @@ def report(
         format_ = _format_of(format_, output)
         _write_report(warehouse, name, format_, output, selected, wait=wait, wide=wide)
     elif html:
-        _write_page(warehouse, html, project_name, wait)
+        _write_page(warehouse, html, project_name, database[0].parent, wait)
     else:
         _show_fleet(warehouse, project_name, wait=wait, wide=wide)
 
@@ -238,14 +238,30 @@ def _show_fleet(
     console.print(fleet_screen(fleet, console.width))
 
 
-def _write_page(warehouse: "Warehouse", path: Path, projects: tuple[str, ...], wait: float) -> None:
+def _write_page(
+    warehouse: "Warehouse", path: Path, projects: tuple[str, ...], beside: Path, wait: float
+) -> None:
+    """Write the page; its calendar goes by the policy that stands beside the database, if any."""
     from ges_history.reports.page import page_text, write_page  # noqa: PLC0415
 
+    targets = _targets(warehouse, beside, wait)
     if path == STDOUT:
-        _write(page_text(warehouse, projects=projects, wait=wait).encode(), None)
+        _write(page_text(warehouse, projects=projects, targets=targets, wait=wait).encode(), None)
         return
-    write_page(warehouse, path, projects=projects, wait=wait)
+    write_page(warehouse, path, projects=projects, targets=targets, wait=wait)
     click.echo(f"page      {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _targets(warehouse: "Warehouse", beside: Path, wait: float) -> dict[tuple[str, str], float]:
+    from ges_history.watching.facts import read_facts  # noqa: PLC0415
+    from ges_history.watching.findings import recovery_targets  # noqa: PLC0415
+    from ges_history.watching.policy import DEFAULT_FILE, find_policy  # noqa: PLC0415
+
+    if not (beside / DEFAULT_FILE).exists():
+        return {}
+    policy = find_policy(None, beside)
+    with warehouse.reading(wait, _say) as read:
+        return recovery_targets(read_facts(read, set()), policy)
 
 
 def _say(line: str) -> None:

@@ -72,7 +72,7 @@ def _copy_project(read: Read, target: Warehouse, project: str, wait: float, say:
             with target.writing(wait, say):
                 packages.finish()
         with target.asking(wait, say) as ask:
-            there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")  # noqa: S608
+            there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")
         source = dlt.source(_tables, name=NAME, spec=BaseConfiguration)
         packages.pipeline.extract(source(read, project, there))
         packages.pipeline.normalize()

@@ -104,7 +104,7 @@ class Counts:
 def count_backups(ask: Ask, project_id: str) -> Counts:
     """Count a project's backups; zeros where there is no table yet."""
     table = ask(
-        "SELECT COUNT(*) AS total, COUNT(deleted_at) AS marked,"  # noqa: S608
+        "SELECT COUNT(*) AS total, COUNT(deleted_at) AS marked,"
         " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running"
         f" FROM {{backups}} WHERE project_id = '{project_id}'"
     )
@@ -158,7 +158,7 @@ class Tally:
         if not load_ids:
             return
         table = ask(
-            "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"  # noqa: S608
+            "SELECT graph_id, backup_id, reason, record FROM {rejected_backups}"
             f" WHERE _dlt_load_id IN ({_literals(load_ids)})"
         )
         for row in table.to_pylist() if table is not None else ():
@@ -223,7 +223,7 @@ def count_written(ask: Ask, load_ids: Sequence[str]) -> tuple[int, int]:
     if not load_ids:
         return 0, 0
     table = ask(
-        "SELECT COUNT(*) AS touched, COUNT(deleted_at) AS deleted FROM {backups}"  # noqa: S608
+        "SELECT COUNT(*) AS touched, COUNT(deleted_at) AS deleted FROM {backups}"
         f" WHERE _dlt_load_id IN ({_literals(load_ids)})"
     )
     row = table.to_pylist()[0] if table is not None else {"touched": 0, "deleted": 0}

@@ -202,7 +202,7 @@ def _reason(read: Read, selection: Selection) -> str | None:
         column = time_column(selection.name)
         sql, values = query_of(selection.of_all_time())
         (span,) = read(
-            f"SELECT MIN({column}) AS first, MAX({column}) AS last FROM ({sql}) AS whole",  # noqa: S608
+            f"SELECT MIN({column}) AS first, MAX({column}) AS last FROM ({sql}) AS whole",
             *values,
         ).to_pylist()
         if span["first"] is not None:

@@ -108,13 +108,13 @@ def query_of(selection: Selection) -> tuple[str, list[Any]]:
         conditions.append(condition)
         values.append(bound)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = f"SELECT * FROM {source}{where}"  # noqa: S608 - our own names, values are marks
+    rows = f"SELECT * FROM {source}{where}"
     order = order_of(name)
     if selection.limit is not None:
         newest = worst_first(name) or f"{time_column(name)} DESC NULLS LAST"
         ties = ", ".join(grain_columns(name))
         best = f"{rows} ORDER BY {newest}, {ties} LIMIT {selection.limit:d}"
-        rows = f"SELECT * FROM ({best}) AS best"  # noqa: S608
+        rows = f"SELECT * FROM ({best}) AS best"
     return f"{rows} ORDER BY {order}", values
 
 

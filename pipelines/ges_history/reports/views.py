@@ -238,12 +238,12 @@ def narrowed(report: str, condition: str) -> str:
         name = queue.pop()
         needed.add(name)
         queue += [table for _, schema, table in TABLE.findall(selects()[name]) if schema != "ges"]
-    parts = [f"only_backups AS (SELECT * FROM ges.backups WHERE {condition})"]  # noqa: S608
+    parts = [f"only_backups AS (SELECT * FROM ges.backups WHERE {condition})"]
     for name, text in selects().items():
         if name in needed:
             body = TABLE.sub(_narrowed_table, _without_header(text))
             parts.append(f"reports_{name} AS (\n{body}\n)")
-    return f"(WITH {', '.join(parts)} SELECT * FROM reports_{report}) AS narrowed"  # noqa: S608
+    return f"(WITH {', '.join(parts)} SELECT * FROM reports_{report}) AS narrowed"
 
 
 def _narrowed_table(found: re.Match[str]) -> str:

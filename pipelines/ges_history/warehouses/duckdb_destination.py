@@ -138,12 +138,12 @@ class _MergeJob(DuckDbCopyJob):
         rows = self._rows(client, table)
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         with client.begin_transaction():
-            matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"  # noqa: S608
+            matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
             known = _count_rows(client, matched)
             if known:
                 self._update(client, table, rows, keys)
-            unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"  # noqa: S608
-            select = f"SELECT * FROM {rows} s WHERE {unknown}"  # noqa: S608
+            unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"
+            select = f"SELECT * FROM {rows} s WHERE {unknown}"
             client.execute_sql(f"INSERT INTO {table} BY NAME {select}")
 
     def _keys(self, client: SqlClientBase[Any]) -> list[str]:
@@ -160,7 +160,7 @@ class _MergeJob(DuckDbCopyJob):
             column = client.escape_column_name(name)
             value = column if name in present else "NULL"
             columns.append(f"CAST({value} AS {types[name]}) AS {column}")
-        return f"(SELECT {', '.join(columns)} FROM {file})"  # noqa: S608
+        return f"(SELECT {', '.join(columns)} FROM {file})"
 
     def _update(self, client: SqlClientBase[Any], table: str, rows: str, keys: str) -> None:
         of: Any = self._load_table
@@ -170,13 +170,13 @@ class _MergeJob(DuckDbCopyJob):
         columns = map(client.escape_column_name, self._load_table["columns"])
         values = ", ".join(f"{column} = s.{column}" for column in columns)
         client.execute_sql(
-            f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"  # noqa: S608
+            f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"
         )
 
 
 def _count_rows(client: SqlClientBase[Any], of: str) -> int:
     """How many rows a FROM clause gives."""
-    rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")  # noqa: S608
+    rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")
     return int(rows[0][0]) if rows else 0
 
 
@@ -188,7 +188,7 @@ def _parquet(job: DuckDbCopyJob) -> str:
 
 def _types(client: SqlClientBase[Any], of: str) -> dict[str, str]:
     """{column: DuckDB's type} of a table or a file."""
-    rows = client.execute_sql(f"DESCRIBE SELECT * FROM {of}")  # noqa: S608
+    rows = client.execute_sql(f"DESCRIBE SELECT * FROM {of}")
     return {row[0]: row[1] for row in rows or ()}
 
 

@@ -135,11 +135,11 @@ class DuckDbFile:
                     error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
                     restarts = 0, last_complete_at = CASE u.outcome
                         WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
-                FROM touched u WHERE l.project_id = $1 AND l.graph_id = u.graph_id""",  # noqa: S608
+                FROM touched u WHERE l.project_id = $1 AND l.graph_id = u.graph_id""",
                 [project],
             )
             connection.execute(
-                f"UPDATE {dataset}.projects SET last_listed_at = now() WHERE id = $1",  # noqa: S608
+                f"UPDATE {dataset}.projects SET last_listed_at = now() WHERE id = $1",
                 [project],
             )
 
@@ -177,7 +177,7 @@ class DuckDbFile:
         """Keep the newest of dlt's states only: there is one for each load that changed something."""
         dataset = f"{quoted(database_name(connection))}.{DATASET}"
         state = f"{dataset}._dlt_pipeline_state"
-        newer = f"SELECT count(*) FROM {state} n WHERE n.pipeline_name = s.pipeline_name"  # noqa: S608
+        newer = f"SELECT count(*) FROM {state} n WHERE n.pipeline_name = s.pipeline_name"
         old = f"FROM {state} s WHERE ({newer} AND n.version > s.version) >= {KEPT_STATES}"
         tables = (
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? AND database_name = ?"
@@ -223,7 +223,7 @@ class DuckDbFile:
             for table in COLUMNS:
                 key = "id" if table == "projects" else "project_id"
                 rows = connection.execute(
-                    f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",  # noqa: S608
+                    f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",
                     [project],
                 ).fetchall()
                 gone[table] = len(rows)
@@ -309,7 +309,7 @@ class DuckDbFile:
         ).fetchall()
         if not rows:
             return False
-        about = f"SELECT is_demo FROM {quoted(catalog)}.{REPORTS}.about"  # noqa: S608
+        about = f"SELECT is_demo FROM {quoted(catalog)}.{REPORTS}.about"
         return bool(connection.execute(about).fetchall()[0][0])
 
     def _only_writer(self, wait: float, say: Say) -> Any:

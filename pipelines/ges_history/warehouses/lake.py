@@ -166,7 +166,7 @@ class LakeWarehouse:
         with self._explained():
             for name in COLUMNS:
                 key = partition_of(name)
-                count = self.read(f"SELECT count(*) AS n FROM ges.{name} WHERE {key} = ?", project)  # noqa: S608
+                count = self.read(f"SELECT count(*) AS n FROM ges.{name} WHERE {key} = ?", project)
                 gone[name] = int(count.column("n")[0].as_py())
                 if gone[name]:
                     self.storage.opened(name).delete(f"{key} = '{project}'")

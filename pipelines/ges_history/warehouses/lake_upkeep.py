@@ -44,7 +44,7 @@ def _prune_loads(storage: LakeStorage) -> None:
     with storage.duckdb() as connection:
         connection.register("columns", schema_of(listings).empty_table())
         rows = storage.rows(listings, "columns")
-        query = f"SELECT DISTINCT _dlt_load_id FROM ({rows})"  # noqa: S608
+        query = f"SELECT DISTINCT _dlt_load_id FROM ({rows})"
         used = {load for (load,) in connection.sql(query).fetchall()}
     files = storage.filesystem()
     for path in sorted(storage.small_files(LOADS), key=_load_id)[:-KEPT_LOADS]:

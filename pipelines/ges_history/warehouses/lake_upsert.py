@@ -115,9 +115,9 @@ class _Upsert:
         selected = [
             self._cast(name, type_, present) for name, type_ in self._types("empty").items()
         ]
-        staged = f"SELECT {', '.join(selected)} FROM files"  # noqa: S608
+        staged = f"SELECT {', '.join(selected)} FROM files"
         self._connection.execute(f"CREATE VIEW staged AS {staged}")
-        query = f"SELECT DISTINCT {self._partition} FROM staged"  # noqa: S608
+        query = f"SELECT DISTINCT {self._partition} FROM staged"
         projects = self._connection.sql(query).fetchall()
         self._projects = sorted(project for (project,) in projects)
 
@@ -156,7 +156,7 @@ class _Upsert:
             to = _duckdb_type(self._connection, there.field(name))
             lost = f"CAST({quoted(name)} AS VARCHAR) IS DISTINCT FROM"
             again = f"CAST(TRY_CAST({quoted(name)} AS {to}) AS VARCHAR)"
-            count = self._number(f"SELECT count(*) FROM files WHERE {lost} {again}")  # noqa: S608
+            count = self._number(f"SELECT count(*) FROM files WHERE {lost} {again}")
             if count:
                 strays[name] = f"{name}__v_text"
         return strays
@@ -180,7 +180,7 @@ class _Upsert:
         if self._prunes:
             columns.append(f"h.{PRUNES} AS held_start")
         self._connection.execute(
-            f"CREATE TABLE known AS SELECT {', '.join(columns)} FROM held h"  # noqa: S608
+            f"CREATE TABLE known AS SELECT {', '.join(columns)} FROM held h"
             f" SEMI JOIN staged s ON {self._same('s', 'h')}"
         )
 
@@ -200,7 +200,7 @@ class _Upsert:
         starts = self._starts("known") if self._prunes else []
         near = _within(f"h.{PRUNES}", starts) if self._prunes else "true"
         self._connection.execute(
-            f"CREATE TABLE changed AS SELECT s.*{start} FROM staged s JOIN held h"  # noqa: S608
+            f"CREATE TABLE changed AS SELECT s.*{start} FROM staged s JOIN held h"
             f" ON {self._same('s', 'h')} WHERE ({near}) AND ({differs})"
         )
         count = self._number("SELECT count(*) FROM changed")
@@ -248,7 +248,7 @@ class _Upsert:
 
     def _starts(self, of: str) -> list[tuple[int, int]]:
         days = self._connection.sql(
-            f"SELECT DISTINCT held_start // {CLOSE} * {CLOSE} FROM {of}"  # noqa: S608
+            f"SELECT DISTINCT held_start // {CLOSE} * {CLOSE} FROM {of}"
         ).fetchall()
         return _ranges([day for (day,) in days] + [day + CLOSE - 1 for (day,) in days])
 

@@ -119,7 +119,7 @@ def _refuse_shared_projects(
 ) -> None:
     """Backups of a project that stands in two files would be there twice."""
     selects = [
-        f"SELECT DISTINCT {number} AS file, "  # noqa: S608
+        f"SELECT DISTINCT {number} AS file, "
         f"{'id' if table == 'projects' else 'project_id'} AS project_id"
         f" FROM {quoted(catalog)}.ges.{table}"
         for number, (catalog, present) in enumerate(tables.items())

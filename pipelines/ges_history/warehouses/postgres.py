@@ -46,7 +46,7 @@ SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL, error_msg =
 FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
     AS u (graph_id, listed_at, outcome, backup_count, requests)
 WHERE l.project_id = %s AND l.graph_id = u.graph_id
-"""  # noqa: S608
+"""
 _LISTED = ("graph_id", "listed_at", "outcome", "backup_count", "requests")
 
 
@@ -131,7 +131,7 @@ class PostgresDatabase:
         with self._connected() as connection, connection, connection.cursor() as cursor:
             cursor.execute(_TOUCH, (*columns, project))
             cursor.execute(
-                f'UPDATE "{DATASET}".projects SET last_listed_at = now() WHERE id = %s',  # noqa: S608
+                f'UPDATE "{DATASET}".projects SET last_listed_at = now() WHERE id = %s',
                 (project,),
             )
 
@@ -161,11 +161,11 @@ class PostgresDatabase:
             for table in TABLES:
                 key = "id" if table == "projects" else "project_id"
                 for place in {table, f"{table}_duplicates"} & set(tables):
-                    cursor.execute(f'DELETE FROM "{DATASET}".{place} WHERE {key} = %s', (project,))  # noqa: S608
+                    cursor.execute(f'DELETE FROM "{DATASET}".{place} WHERE {key} = %s', (project,))
                     gone[table] = gone.get(table, 0) + cursor.rowcount
             if "_dlt_pipeline_state" in tables:
                 cursor.execute(
-                    f'DELETE FROM "{DATASET}"._dlt_pipeline_state WHERE pipeline_name = %s',  # noqa: S608
+                    f'DELETE FROM "{DATASET}"._dlt_pipeline_state WHERE pipeline_name = %s',
                     (pipeline_name(project),),
                 )
         shutil.rmtree(self.folder / pipeline_name(project), ignore_errors=True)

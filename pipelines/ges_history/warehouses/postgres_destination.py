@@ -184,10 +184,10 @@ class _Client(PostgresClient):
         loads = client.make_qualified_table_name(self.schema.loads_table_name)
         state = client.make_qualified_table_name(self.schema.state_table_name)
         with client.begin_transaction():
-            if not client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s", load_id):  # noqa: S608
+            if not client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s", load_id):
                 super().complete_load(load_id)
             client.execute_sql(
-                f"DELETE FROM {state} s WHERE (SELECT count(*) FROM {state} n"  # noqa: S608
+                f"DELETE FROM {state} s WHERE (SELECT count(*) FROM {state} n"
                 f" WHERE n.pipeline_name = s.pipeline_name AND n.version > s.version) >= {KEPT_STATES}"
             )
 
@@ -241,7 +241,7 @@ class _MergeJob(Job, HasFollowupJobs):
         every = ", ".join(map(name, columns))
         values = ", ".join(f"{name(c)} = excluded.{name(c)}" for c in others)
         return (
-            f"INSERT INTO {table} AS d ({every}) SELECT {', '.join(f's.{name(c)}' for c in columns)}"  # noqa: S608
+            f"INSERT INTO {table} AS d ({every}) SELECT {', '.join(f's.{name(c)}' for c in columns)}"
             f" FROM arrived s LEFT JOIN {table} d ON {' AND '.join(f'd.{k} = s.{k}' for k in keys)}"
             f" WHERE d.{keys[0]} IS NULL"
             + ("" if is_insert_only else f" OR {changed}")

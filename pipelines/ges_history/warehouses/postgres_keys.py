@@ -58,7 +58,7 @@ def ensure_keys(connection: Any, dataset: str) -> None:
 def _remove_duplicates(cursor: Any, dataset: str, table: str, keys: tuple[str, ...]) -> None:
     key = ", ".join(keys)
     place = f'"{dataset}".{table}'
-    cursor.execute(f"SELECT count(*) - count(DISTINCT ({key})) FROM {place}")  # noqa: S608
+    cursor.execute(f"SELECT count(*) - count(DISTINCT ({key})) FROM {place}")
     if not cursor.fetchall()[0][0]:
         return
     cursor.execute(f"LOCK TABLE {place} IN SHARE ROW EXCLUSIVE MODE")
@@ -69,7 +69,7 @@ def _remove_duplicates(cursor: Any, dataset: str, table: str, keys: tuple[str, .
     )
     row = f"ROW({cursor.fetchall()[0][0]})::text"
     cursor.execute(
-        f"CREATE TEMP TABLE twice ON COMMIT DROP AS SELECT t.ctid AS place, {row} ="  # noqa: S608
+        f"CREATE TEMP TABLE twice ON COMMIT DROP AS SELECT t.ctid AS place, {row} ="
         f" first_value({row}) OVER same AS is_copy, row_number() OVER same AS number"
         f" FROM {place} t WINDOW same AS (PARTITION BY {key}"
         " ORDER BY t._dlt_load_id DESC NULLS LAST, t.ctid DESC)"
@@ -79,10 +79,8 @@ def _remove_duplicates(cursor: Any, dataset: str, table: str, keys: tuple[str, .
         aside = f'"{dataset}".{table}_duplicates'
         cursor.execute(f"CREATE TABLE IF NOT EXISTS {aside} (LIKE {place})")
         cursor.execute(
-            f"INSERT INTO {aside} SELECT t.* FROM {place} t"  # noqa: S608
+            f"INSERT INTO {aside} SELECT t.* FROM {place} t"
             " WHERE t.ctid IN (SELECT place FROM twice WHERE number > 1 AND NOT is_copy)"
         )
-    cursor.execute(
-        f"DELETE FROM {place} WHERE ctid IN (SELECT place FROM twice WHERE number > 1)"  # noqa: S608
-    )
+    cursor.execute(f"DELETE FROM {place} WHERE ctid IN (SELECT place FROM twice WHERE number > 1)")
     cursor.execute("DROP TABLE twice")

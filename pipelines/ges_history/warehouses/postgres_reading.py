@@ -98,7 +98,7 @@ class PostgresReader:
 def answered(connection: "psycopg2.extensions.connection", sql: str) -> pa.Table:
     """The rows of a query in PostgreSQL's own SQL, in the types that it has there."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM ({sql}) AS q LIMIT 0")  # noqa: S608
+        cursor.execute(f"SELECT * FROM ({sql}) AS q LIMIT 0")
         columns = cursor.description or ()
         schema = pa.schema([(c.name, _OF_OID.get(c.type_code, pa.string())) for c in columns])
     return copied(connection, sql, schema)

@@ -74,7 +74,7 @@ def read_state(connection: Any) -> State:
     if ABOUT not in views:
         return State(tables, views, None)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT layout_version, views_fingerprint FROM {REPORTS}.{ABOUT}")  # noqa: S608
+        cursor.execute(f"SELECT layout_version, views_fingerprint FROM {REPORTS}.{ABOUT}")
         layout, found = cursor.fetchall()[0]
     if layout > LAYOUT_VERSION:
         raise DatabaseError(

@@ -94,7 +94,7 @@ def cast_to(schema: pa.Schema, sql: str, *, alias: str = "q") -> str:
         f"CAST({column} AS {sql_type(field.type)}) AS {quoted(field.name)}"
         for column, field in zip(inner, schema, strict=True)
     )
-    return f"SELECT {outer} FROM ({sql}) AS {alias} ({', '.join(inner)})"  # noqa: S608
+    return f"SELECT {outer} FROM ({sql}) AS {alias} ({', '.join(inner)})"
 
 
 def sql_type(arrow: pa.DataType) -> str:

@@ -134,11 +134,11 @@ def parts_of(read: Read, table: str, project: str | None = None) -> Iterator[pa.
     of_project = "true" if project is None else f"{key} = ?"
     values = [] if project is None else [project]
     if table != "backups":
-        yield read(f"SELECT * FROM {DATASET}.{table} WHERE {of_project}", *values)  # noqa: S608
+        yield read(f"SELECT * FROM {DATASET}.{table} WHERE {of_project}", *values)
         return
-    yield read(f"SELECT * FROM {DATASET}.{table} WHERE false")  # noqa: S608
+    yield read(f"SELECT * FROM {DATASET}.{table} WHERE false")
     counts = read(
-        "SELECT project_id, graph_id, count(*) AS backups FROM ges.backups"  # noqa: S608
+        "SELECT project_id, graph_id, count(*) AS backups FROM ges.backups"
         f" WHERE {of_project} GROUP BY project_id, graph_id ORDER BY project_id, graph_id",
         *values,
     ).to_pylist()
@@ -157,4 +157,4 @@ def parts_of(read: Read, table: str, project: str | None = None) -> Iterator[pa.
 def _of_graphs(read: Read, keys: list[tuple[str, str]]) -> pa.Table:
     pairs = ", ".join("(?, ?)" for _ in keys)
     values = [part for key in keys for part in key]
-    return read(f"SELECT * FROM ges.backups WHERE (project_id, graph_id) IN ({pairs})", *values)  # noqa: S608
+    return read(f"SELECT * FROM ges.backups WHERE (project_id, graph_id) IN ({pairs})", *values)

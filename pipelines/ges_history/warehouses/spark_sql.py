@@ -74,7 +74,7 @@ def parts_of(report: str) -> Iterator[Part]:
         name = f"{REPORTS}_{report}_{cte.alias}"
         yield Part(name, _sql(cte.this, before), is_kept=True)
         replacing = exp.CTE(
-            this=parse_one(f"SELECT * FROM {name}", read="duckdb"),  # noqa: S608
+            this=parse_one(f"SELECT * FROM {name}", read="duckdb"),
             alias=exp.TableAlias(this=exp.to_identifier(cte.alias)),
         )
         before.append(replacing)

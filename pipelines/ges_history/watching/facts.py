@@ -28,7 +28,7 @@ SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_a
 FROM ({over_newest("recovery_point")}) AS r
 LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
 ORDER BY r.project_id, r.graph_id
-"""  # noqa: S608 - SQL of ours
+"""
 
 BACKUPS = """
 WITH known AS (
@@ -95,14 +95,14 @@ SELECT project_id, graph_id, COUNT(*) AS sizes,
 FROM sizes
 WHERE place <= {RECENT_SIZES + EARLIER_SIZES}
 GROUP BY project_id, graph_id
-"""  # noqa: S608 - two whole numbers of ours
+"""
 
 ANOMALIES = f"""
 SELECT project_id, graph_id, COUNT(*) AS anomalies
 FROM ({over_newest("anomalies")}) AS a
 WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '{DAYS}' DAY
 GROUP BY project_id, graph_id
-"""  # noqa: S608 - SQL of ours
+"""
 
 REJECTED = """
 SELECT project_id, graph_id, COUNT(*) AS rejected_30d
