@@ -7,9 +7,11 @@ that fails is printed with a blob that repeats it.
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +25,8 @@ from hypothesis.stateful import (
 from ges_emulator import Backup, Emulator, Graph, Request
 from harness import DAY_MS, FIRST_MS, Row, Warehouse, examples, expected_row, fleet_of, served
 from ledger import Ledger
+from postgres_history import PostgresHistory
+from postgres_server import PostgresDatabase, PostgresServer
 
 ORDERS = st.sampled_from(["old_to_new", "new_to_old", "shuffled"])
 CAPS = st.none() | st.integers(1, 9)
@@ -240,15 +244,39 @@ class LifeInDuckDB(Life):
         return Warehouse(self.folder / "history.duckdb")
 
 
+class LifeInPostgres(Life):
+    """The same into PostgreSQL, each life in a database of its own."""
+
+    databases: ClassVar[Callable[[], PostgresDatabase]]
+
+    def make_store(self) -> Warehouse:
+        return PostgresHistory(self.folder / "history", database=type(self).databases())
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads cross batches after a few rows, as large ones do after twenty thousand."""
+    monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 7)
+
+
 def test_lives_of_a_fleet_are_kept_exactly() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Life, settings=settings(examples(60), stateful_step_count=25)
     )
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_lives_of_a_fleet_are_kept_exactly_in_duckdb() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         LifeInDuckDB, settings=settings(examples(5), stateful_step_count=10)
+    )
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_lives_of_a_fleet_are_kept_exactly_in_postgres(postgres_server: PostgresServer) -> None:
+    LifeInPostgres.databases = postgres_server.create_database
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        LifeInPostgres, settings=settings(examples(3), stateful_step_count=10)
     )
 
 
