@@ -206,11 +206,17 @@ class Oracle:
     """The verdicts of one graph, from its backups."""
 
     def __init__(
-        self, life: Life, now: datetime = NOW, projects: Sequence[ProjectRow] = ()
+        self,
+        life: Life,
+        now: datetime = NOW,
+        projects: Sequence[ProjectRow] = (),
+        fleet: Sequence[Life] = (),
     ) -> None:
         self.life = life
+        listed = [one.listed_ago for one in projects if one.id == life.project_id]
+        others = [one.listed_ago for one in fleet if one.project_id == life.project_id]
+        self.project_ago = min([*listed, *(ago for ago in others if ago is not None)], default=None)
         self.now = now
-        self.project = {project.id: project for project in projects}.get(life.project_id)
         self.backups = sorted(
             (ms(now - backup.age), backup_id(life, place), backup)
             for place, backup in enumerate(life.backups)
@@ -227,7 +233,7 @@ class Oracle:
         life = self.life
         ago = life.listed_ago if life.outcome in GOOD else life.complete_ago
         if life.listed_ago is None:
-            ago = self.project.listed_ago if self.project else None
+            ago = self.project_ago
         read = [] if ago is None else [ms(self.now - ago)]
         return max(read + [start for start, _, _ in self.backups[-1:]], default=None)
 

@@ -95,7 +95,7 @@ def test_every_kind_is_judged_as_its_definition_says(
         found = found_by_graph(checked(written, policy_of(targets)))
     assert len(found) == len(fleet) * len(targets)
     for life in fleet:
-        oracle = Oracle(life, NOW, PROJECTS)
+        oracle = Oracle(life, NOW, PROJECTS, fleet)
         for kind, target in targets.items():
             finding = found[life.project_id, life.graph_id, kind]
             expected = oracle.verdict(kind, target)
@@ -123,10 +123,10 @@ def test_each_time_in_which_a_last_success_was_too_old_is_found(
     expected = {
         (life.project_id, life.graph_id, *span)
         for life in fleet
-        for span in Oracle(life, NOW, PROJECTS).spans(hours)
+        for span in Oracle(life, NOW, PROJECTS, fleet).spans(hours)
     }
     assert {key_of(span) for span in ever} == expected
-    known = {life_key(life): Oracle(life, NOW, PROJECTS).known_until for life in fleet}
+    known = {life_key(life): Oracle(life, NOW, PROJECTS, fleet).known_until for life in fleet}
     assert [span for span in ever if overlaps(span, since, until, known)] == within
     there = {life_key(life) for life in fleet if life.left_ago is None}
     for day in days:  # the calendar says the same, day by day
