@@ -2,6 +2,8 @@
 
 import json
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,13 @@ from typing import Any
 import pytest
 
 from cli_harness import Command, after, killed_load
+from ges_backups.client import GesClient
 from ges_backups.errors import SettingsError
 from ges_backups.project import resolve_projects
 from ges_emulator import Emulator, Fleet
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
-from harness import NOW, TOKEN, Warehouse, differences, fill, served, the_graph
+from harness import NOW, TOKEN, Warehouse, assert_exact, differences, fill, served, the_graph
 
 NAMES = ("orders", "risk", "search")
 
@@ -131,25 +134,34 @@ def test_some_projects_are_chosen_by_name_or_id(
         load_all(warehouse, emulators, project=["riks"])
 
 
-def test_side_by_side_requests_of_one_endpoint_stay_within_its_concurrency(
-    warehouse: Warehouse,
+def test_requests_of_one_endpoint_together_stay_within_its_concurrency(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet = fleet_called("orders", graphs=12)
-    with Emulator(fleet) as emulator:
-        emulator.latency_seconds = 0.02
-        most, now = [0], [0]
+    """Three projects of one server, three requests at once for all of them together."""
+    lock, now, most = threading.Lock(), [0], [0]
+    send = GesClient._send
 
-        def begin(_: object) -> None:
+    def counted(self: GesClient, *args: Any, **options: Any) -> Any:
+        with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        try:
+            return send(self, *args, **options)
+        finally:
+            with lock:
+                now[0] -= 1
 
-        emulator.before_answer = begin
+    monkeypatch.setattr(GesClient, "_send", counted)
+    fleet = fleet_called("orders", graphs=12)
+    with Emulator(fleet) as emulator:
         projects = entries([emulator] * 3, concurrency=3)
-        for number, entry in enumerate(projects):
-            entry["project_id"] = fleet.project_id if not number else f"other{number}"
+        for number, entry in enumerate(projects[1:]):
+            entry["project_id"] = f"other{number}"
         outcome = load(warehouse.path, projects=projects, credentials={"token": TOKEN})
-    assert outcome.projects["orders"].outcome == "complete"
-    assert outcome.projects["risk"].outcome == "failed"
+    assert most == [3]
+    told = {name: one.outcome for name, one in outcome.projects.items()}
+    assert told == {"orders": "complete", "risk": "failed", "search": "failed"}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +208,16 @@ def test_fifty_projects_are_loaded(warehouse: Warehouse) -> None:
     assert len(outcome.projects) == 50
     assert outcome.projects["p0"].backups["total"] == 8
     assert outcome.exit_code == 3
+
+
+def test_all_that_the_credential_sees_are_loaded(warehouse: Warehouse) -> None:
+    with Emulator(fleet_called("orders")) as emulator:
+        credentials = {"token": TOKEN, "iam_endpoint": emulator.endpoint}
+        outcome = load(
+            warehouse.path, projects="all", endpoint=emulator.endpoint, credentials=credentials
+        )
+        assert [one.backups["total"] for one in outcome.projects.values()] == [6]
+        assert_exact(warehouse, emulator.fleet)
 
 
 def test_the_command_lists_projects_from_a_variable_and_tells_each(
