@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
 from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
-from ges_history.warehouses.layout import check_layout, database_name, quoted
+from ges_history.warehouses.layout import check_layout, database_name, is_demo, quoted
 from ges_history.warehouses.opening import connect
-from ges_history.warehouses.seam import DATASET, REPORTS, Read, Say, pipeline_name, quiet
+from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
 from ges_history.warehouses.waiting import held_file, wait_for
 
 if TYPE_CHECKING:
@@ -198,11 +198,7 @@ class DuckDbFile:
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:
         """Several reads of one state."""
-        with self._connected(wait, say) as connection:
-
-            def read(sql: str, *values: Any) -> "pa.Table":
-                return connection.sql(sql, params=list(values)).to_arrow_table()
-
+        with reading_of(self.path, wait, say) as read:
             yield read
 
     def read(self, sql: str, *values: Any) -> "pa.Table":
@@ -292,25 +288,13 @@ class DuckDbFile:
                 f"{self.path} holds something else than a backup history ({rows[0][0]}."
                 f"{rows[0][1]}): nothing was changed. Give another --database."
             )
-        if "projects" in ours and self._is_marked_as_demo(connection, catalog) != self.is_demo:
+        if "projects" in ours and is_demo(connection, catalog) != self.is_demo:
             raise DatabaseError(
                 f"{self.path} holds a history, and no demo: give the demo another --database."
                 if self.is_demo
                 else f"{self.path} is the database of a demo: give your own history another "
                 "--database."
             )
-
-    @staticmethod
-    def _is_marked_as_demo(connection: "duckdb.DuckDBPyConnection", catalog: str) -> bool:
-        rows = connection.execute(
-            "SELECT 1 FROM duckdb_columns() WHERE database_name = ? AND schema_name = ?"
-            " AND table_name = 'about' AND column_name = 'is_demo'",
-            [catalog, REPORTS],
-        ).fetchall()
-        if not rows:
-            return False
-        about = f"SELECT is_demo FROM {quoted(catalog)}.{REPORTS}.about"
-        return bool(connection.execute(about).fetchall()[0][0])
 
     def _only_writer(self, wait: float, say: Say) -> Any:
         """The one among the loads of this file, of whatever project, that has it open."""
@@ -357,21 +341,6 @@ class DuckDbFile:
                 raise
             return duckdb.connect(str(self._file))
 
-    @contextmanager
-    def _connected(self, wait: float, say: Say) -> Iterator["duckdb.DuckDBPyConnection"]:
-        held: list[duckdb.DuckDBPyConnection] = []
-
-        def take() -> str | None:
-            try:
-                held.append(connect(self.path))
-            except DatabaseBusy as busy:
-                return str(busy)
-            return None
-
-        wait_for(take, DatabaseBusy, wait, say)
-        with held[0] as connection:
-            yield connection
-
     def _make_file(self) -> None:
         """An empty database that old DuckDBs open, for its owner only, put in place whole."""
         import duckdb  # noqa: PLC0415
@@ -390,6 +359,27 @@ class DuckDbFile:
             raise DatabaseError(
                 f"The database {self.path} cannot be made: {first_line(error)}"
             ) from error
+
+
+@contextmanager
+def reading_of(files: Path | list[Path], wait: float, say: Say) -> Iterator[Read]:
+    """Several reads of one state of a file, or of several as one; a load that holds one is waited for."""
+    held: list[duckdb.DuckDBPyConnection] = []
+
+    def take() -> str | None:
+        try:
+            held.append(connect(files))
+        except DatabaseBusy as busy:
+            return str(busy)
+        return None
+
+    wait_for(take, DatabaseBusy, wait, say)
+    with held[0] as connection:
+
+        def read(sql: str, *values: Any) -> "pa.Table":
+            return connection.sql(sql, params=list(values)).to_arrow_table()
+
+        yield read
 
 
 def _real_path(path: Path) -> Path:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.warehouses import warehouse_for
-from ges_history.warehouses.duckdb_file import DuckDbFile
-from ges_history.warehouses.duckdb_obstacles import DatabaseBusy
-from ges_history.warehouses.opening import Databases, connect, database_files
+from ges_history.warehouses.duckdb_file import DuckDbFile, reading_of
+from ges_history.warehouses.opening import Databases, database_files
 from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
-from ges_history.warehouses.waiting import wait_for
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -30,21 +27,7 @@ class DuckDbFiles:
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:
         """Several reads of one state of each file."""
-        held: list[duckdb.DuckDBPyConnection] = []
-
-        def take() -> str | None:
-            try:
-                held.append(connect(self.paths))
-            except DatabaseBusy as busy:
-                return str(busy)
-            return None
-
-        wait_for(take, DatabaseBusy, wait, say)
-        with held[0] as connection:
-
-            def read(sql: str, *values: Any) -> "pa.Table":
-                return connection.sql(sql, params=list(values)).to_arrow_table()
-
+        with reading_of(self.paths, wait, say) as read:
             yield read
 
     def read(self, sql: str, *values: Any) -> "pa.Table":
