@@ -101,6 +101,10 @@ class SeenIds:
     def repeated(self, ids: Sequence[str]) -> list[bool]:
         """For each id whether it came before, in this call or an earlier one; remembers them all."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+        block = np.sort(hashes)
+        if not (block[1:] == block[:-1]).any() and not self._known(block).any():
+            self._remember(block)
+            return [False] * len(ids)
         block, first, place = np.unique(hashes, return_index=True, return_inverse=True)
         again = self._known(block)[place]
         again[np.setdiff1d(np.arange(len(ids)), first, assume_unique=True)] = True

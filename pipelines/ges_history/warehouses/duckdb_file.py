@@ -165,12 +165,14 @@ class DuckDbFile:
             " WHERE database_name = ? AND schema_name = ?",
             [catalog, DATASET],
         ).fetchall()
+        connection.execute("BEGIN")
         for table, column, comment in found:
             text = COLUMNS.get(table, {}).get(column, {}).get("description")
             if text and comment != text:
                 name = f"{quoted(catalog)}.{DATASET}.{table}.{quoted(column)}"
                 literal = text.replace("'", "''")
                 connection.execute(f"COMMENT ON COLUMN {name} IS '{literal}'")
+        connection.execute("COMMIT")
 
     @staticmethod
     def _prune(connection: "duckdb.DuckDBPyConnection") -> None:
