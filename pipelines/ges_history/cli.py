@@ -48,27 +48,36 @@ def main() -> None:
             signal.signal(number, _stop)
     os.umask(0o077)
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # dlt reads it when imported
-    gc.set_threshold(50_000)  # what is imported stays: looking for rubbish in it takes a tenth of a start
+    gc.set_threshold(
+        50_000
+    )  # what is imported stays: looking for rubbish in it takes a tenth of a start
     try:
-        cli.main(prog_name="ges-backups", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        _leave(done.exit_code)
-    except SystemExit as done:
-        _leave(done.code if isinstance(done.code, int) else 0)
-    except click.ClickException as error:
-        error.show()
-        _leave(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _leave(130, STOPPED)
-    except Stopped:
-        _leave(143, STOPPED)
+        code, text = _run()
     except BrokenPipeError:
-        os._exit(1)
+        code, text = 1, ""
     except Exception as error:
         if "--debug" in sys.argv or not _is_readable(error):
             raise
-        _leave(1, str(error))
-    _leave(0)
+        code, text = 1, str(error)
+    _leave(code, text)
+
+
+def _run() -> tuple[int, str]:
+    """Run the command; its exit code, and a last line to say."""
+    try:
+        cli.main(prog_name="ges-backups", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code, ""
+    except SystemExit as done:
+        return int(done.code or 0), ""
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code, ""
+    except (KeyboardInterrupt, click.Abort):
+        return 130, STOPPED
+    except Stopped:
+        return 143, STOPPED
+    return 0, ""
 
 
 def _is_readable(error: Exception) -> bool:

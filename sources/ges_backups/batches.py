@@ -1,14 +1,16 @@
 """One load of a project: its graphs listed, what they brought in batches, marks where backups have gone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Protocol
 
-import dlt
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.common.runtime.collector import NULL_COLLECTOR
+from dlt.common.runtime.collector_base import Collector
 from dlt.common.schema import Schema
 
 from .client import GesClient
@@ -73,6 +75,10 @@ class Batch:
     listings: pa.Table | None = None
     rejected: pa.Table | None = None
     projects: pa.Table | None = None
+
+    def __bool__(self) -> bool:
+        """Whether it holds a row."""
+        return any(vars(self).values())
 
 
 @dataclass
@@ -141,6 +147,7 @@ class ProjectLoad:
         concurrency: Graphs listed at once.
         known: What the warehouse holds of the project.
         observer: Is told of each listing, or None.
+        collector: Shows the progress.
     """
 
     def __init__(
@@ -151,6 +158,7 @@ class ProjectLoad:
         concurrency: int,
         known: Known,
         observer: Observer | None = None,
+        collector: Collector = NULL_COLLECTOR,
     ) -> None:
         self._client = client
         self._project = project
@@ -158,9 +166,10 @@ class ProjectLoad:
         self._concurrency = concurrency
         self._known = known
         self._observer = observer
+        self._collector = collector
         self._seen = SeenIds()
         self._rejected: set[str] = set()
-        self._types: dict[str, str] = {}
+        self._read_schema: Callable[[], Schema] = lambda: Schema("ges_backups")
         self._found: dict[str, dict[str, Any]] = {}
         self._gone: dict[str, datetime] = {}
         self._shared: dict[str, pa.Table] = {}
@@ -168,10 +177,13 @@ class ProjectLoad:
         self._size = PageSize.of(options.page_size)
         self._told_size = known.learned_size
 
-    def iter_batches(self, schema: Schema) -> Iterator[Batch]:
-        """Yield batches as the listings come; memory is bounded by the batch, not by the fleet."""
-        self._types = _column_types(schema)
-        normalize = schema.naming.normalize_identifier
+    def iter_batches(self, schema: Callable[[], Schema]) -> Iterator[Batch]:
+        """Yield batches as the listings come; memory is bounded by the batch, not by the fleet.
+
+        Args:
+            schema: Gives the source's schema; asked for where a backup has come.
+        """
+        self._read_schema = schema
         pending = _Pending()
         graph_ids = self._find_graphs(pending)
         if self._observer:
@@ -182,20 +194,19 @@ class ProjectLoad:
             for graph_id, listing in self._known.listings.items()
             if listing.cursor is not None
         }
-        collector = dlt.current.pipeline().collector
         is_touched = self._known.project is None
         for listing in pool.iter_listings(graph_ids, cursors):
-            collector.update("Graphs", 1, total=len(graph_ids))
+            self._collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
                 is_touched = True
-                yield self._batch(pending, normalize)
+                yield self._batch(pending)
                 pending = _Pending()
                 pa.default_memory_pool().release_unused()
-        last = self._batch(pending, normalize)
-        is_touched = is_touched or any(vars(last).values())
-        yield last
-        for table in self._iter_marks(normalize):
+        if last := self._batch(pending):
+            is_touched = True
+            yield last
+        for table in self._iter_marks():
             is_touched = True
             yield Batch(backups=table)
         if is_touched:
@@ -328,11 +339,11 @@ class ProjectLoad:
             }
         )
 
-    def _batch(self, pending: _Pending, normalize: Any) -> Batch:
+    def _batch(self, pending: _Pending) -> Batch:
         rows = self._own_rows(pending)
         backups = None
         if rows is not None and len(rows):
-            backups = backups_table([rows], self._project.id, self._types, normalize)
+            backups = self._table(rows)
             if pending.vanished:
                 backups = with_marks(backups, pending.vanished)
         return Batch(
@@ -341,6 +352,20 @@ class ProjectLoad:
             listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
         )
+
+    @cached_property
+    def _schema(self) -> Schema:
+        return self._read_schema()
+
+    @cached_property
+    def _types(self) -> dict[str, str]:
+        """dlt's data types of the columns of `ges.backups`; those of new fields are added."""
+        columns = self._schema.tables.get("backups", {}).get("columns", {})
+        return {name: str(it["data_type"]) for name, it in columns.items() if "data_type" in it}
+
+    def _table(self, rows: pa.Table) -> pa.Table:
+        normalize = self._schema.naming.normalize_identifier
+        return backups_table([rows], self._project.id, self._types, normalize)
 
     def _own_rows(self, pending: _Pending) -> pa.Table | None:
         """The rows of a batch without those of ids that another graph has brought, or keeps."""
@@ -406,13 +431,13 @@ class ProjectLoad:
             self._shared[record["id"]] = held.slice(place, 1)
         return rows.filter(pc.invert(is_kept))
 
-    def _iter_marks(self, normalize: Any) -> Iterator[pa.Table]:
+    def _iter_marks(self) -> Iterator[pa.Table]:
         """Rows of backups that no listing of this load showed, marked; of shared ones, the other graph's."""
         moved = [self._shared[backup_id] for backup_id in self._gone if backup_id in self._shared]
         if moved:
             rows = pa.concat_tables(moved)
             self._seen.repeated(rows.column("id").to_pylist())
-            yield backups_table([rows], self._project.id, self._types, normalize)
+            yield self._table(rows)
         ids = list(self._gone)
         gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
         for table in self._known.iter_rows(gone):
@@ -436,14 +461,6 @@ class ProjectLoad:
             batch.listings = plain_table([], LISTING_COLUMNS)
             batch.rejected = plain_table([], REJECTED_COLUMNS)
         return batch
-
-
-def _column_types(schema: Schema) -> dict[str, str]:
-    """dlt's data types of the columns of `ges.backups` that earlier loads made."""
-    columns = schema.tables.get("backups", {}).get("columns", {})
-    return {
-        name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column
-    }
 
 
 def _graph_id(rows: pa.Table) -> str:

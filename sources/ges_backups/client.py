@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import orjson
+import requests
 import tenacity
 import urllib3
 from dlt.sources.helpers.requests.session import Session
@@ -269,8 +270,8 @@ class GesClient:
                 ) from None
             raise TransientError(f"no answer: {_reason(error)}", path=path) from None
 
-    def _session(self) -> Session:
-        session: Session | None = getattr(self._local, "session", None)
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = Session(raise_for_status=False)
             session.trust_env = False  # read once by the client, not for each request; no .netrc
