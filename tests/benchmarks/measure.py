@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +30,13 @@ class Cost:
     status: int
 
 
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Cost:
-    """Run a command to its end on the client's core."""
+def run(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    cores: Collection[int] = (CLIENT_CORE,),
+) -> Cost:
+    """Run a command to its end, on the client's core or on others."""
     with (folder / "output.log").open("ab") as log:
         start = time.monotonic()
         process = subprocess.Popen(
@@ -42,7 +47,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
             stdout=log,
             stderr=log,
         )
-        os.sched_setaffinity(process.pid, {CLIENT_CORE})
+        os.sched_setaffinity(process.pid, cores)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.monotonic() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -39,10 +39,6 @@ class Result:
     rows: int
     server_core_share: float
 
-    def to_json(self) -> dict[str, object]:
-        """As plain JSON."""
-        return asdict(self)
-
 
 FIRST_AND_SECOND = (
     Step("first", {"reset": 1}),
@@ -57,6 +53,7 @@ def play(
     *,
     rounds: int,
     page_size: int = 100,
+    ours_page_size: int | str | None = None,
     steps: Sequence[Step] = FIRST_AND_SECOND,
     keep: Callable[[str], None] = lambda log: None,
 ) -> list[Result]:
@@ -72,10 +69,12 @@ def play(
             folder = Path(tempfile.mkdtemp(prefix="ges-bench-"))
             try:
                 for step in steps:
-                    result = _do(scenario, server, tool, step, number, page_size, folder)
+                    environment = environment_of(tool, server, folder, page_size, ours_page_size)
+                    result = _do(
+                        scenario, server, tool, step, number, page_size, folder, environment
+                    )
                     results.append(result)
                 keep((folder / "output.log").read_text(errors="replace"))
-
             finally:
                 shutil.rmtree(folder)
     return results
@@ -89,10 +88,11 @@ def _do(
     number: int,
     page_size: int,
     folder: Path,
+    environment: Mapping[str, str],
 ) -> Result:
     server.control(**step.settings)
     before = server.control()
-    cost = measure.run(tool.command, folder, environment_of(tool, server, folder, page_size))
+    cost = measure.run(tool.command, folder, environment)
     asked = server.control()
     if cost.status:
         log = (folder / "output.log").read_text(errors="replace")[-3000:]

@@ -12,11 +12,17 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import histories
 from measure import HERE, machine, say
-from scenarios import SCENARIOS, Options
+from scenarios import SCENARIOS as OF_LOADS
+from scenarios import Options
 from tools import ours
+
+SCENARIOS: dict[str, Any] = {**OF_LOADS, "reports": histories.reports, "lake": histories.lake}
 
 
 def main() -> None:
@@ -57,7 +63,7 @@ def main() -> None:
         scenario = SCENARIOS[name]
         say(f"{name}: {scenario.__doc__}")
         results, text = scenario(chosen)
-        report[name] = {"text": text, "results": [result.to_json() for result in results]}
+        report[name] = {"text": text, "results": [asdict(result) for result in results]}
         target.write_text(json.dumps(report, indent=1))
         print(f"## {name}\n\n{scenario.__doc__}\n\n{text}\n", flush=True)
     say(f"done in {time.monotonic() - start:.0f} s; every result is in {target.name}")

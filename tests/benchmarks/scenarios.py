@@ -37,42 +37,97 @@ FIRST = FIRST_AND_SECOND[:1]
 Scenario = Callable[[Options], tuple[list[Result], str]]
 
 
+PAGES: tuple[tuple[str, int, int | str], ...] = (
+    ("the floor by pages of 100, ges-backups by what the server gives (1,000)", 100, "auto"),
+    ("both by pages of 100", 100, 100),
+    ("both by pages of 1,000", 1000, 1000),
+)
+"""What is compared: in words, the page size of the others, and ours."""
+THEN = (*FIRST_AND_SECOND, Step("nothing new", {}))
+
+
 def reference(options: Options) -> tuple[list[Result], str]:
-    """100 graphs of 1,000 backups, pages of 100: first load, then one new backup a graph."""
-    graphs = 20 if options.quick else 100
-    with Server(graphs, 1000) as server:
+    """100 graphs of 1,000 backups: first load, one new backup a graph, nothing new; three page sizes."""
+    results: list[Result] = []
+    parts = []
+    with Server(20 if options.quick else 100, 1000) as server:
         alone = server.alone(100)
-        tools = options.beside(VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT)
-        results = play("reference", server, tools, rounds=options.rounds_or(5))
+        for words, theirs, own in PAGES:
+            peers = {100: [VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT], 1000: [DLT_PARQUET]}[theirs]
+            tools = options.beside(*(peers if own != "auto" else ()))
+            mine = play(
+                "reference",
+                server,
+                tools,
+                rounds=options.rounds_or(5),
+                page_size=theirs,
+                ours_page_size=own,
+                steps=THEN,
+            )
+            results += mine
+            parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
     share = max(result.server_core_share for result in results)
     capacity = alone["pages_per_second"] / alone["server_core_share"]
-    note = (
-        f"The server alone gave raw sockets {alone['pages_per_second']:,.0f} pages/s with "
-        f"{alone['server_core_share']:.0%} of its core, so about {capacity:,.0f} with all of it; "
-        f"in the runs it used {share:.0%} at most."
+    parts.append(
+        f"The server alone gave raw sockets {alone['pages_per_second']:,.0f} pages of 100 a second "
+        f"with {alone['server_core_share']:.0%} of its core, so about {capacity:,.0f} with all of "
+        f"it; in the runs it used {share:.0%} at most."
     )
-    return results, f"{tables.comparison(results)}\n\n{note}"
+    return results, "\n\n".join(parts)
 
 
 def million(options: Options) -> tuple[list[Result], str]:
-    """1,000 graphs of 1,000 backups, by pages of 100 and of 1,000; a steady load on top."""
-    graphs = 100 if options.quick else 1000
+    """1,000 graphs of 1,000 backups, by the same page sizes."""
     results: list[Result] = []
     parts = []
-    with Server(graphs, 1000) as server:
-        for page_size in (100, 1000):
-            third = [Step("third", {"append": 1})] if page_size == 1000 else []
+    with Server(100 if options.quick else 1000, 1000) as server:
+        for words, theirs, own in PAGES:
             mine = play(
                 "million",
                 server,
                 options.beside(),
-                rounds=options.rounds_or(2),
-                page_size=page_size,
-                steps=[*FIRST_AND_SECOND, *third],
+                rounds=options.rounds_or(3),
+                page_size=theirs,
+                ours_page_size=own,
+                steps=THEN,
             )
             results += mine
-            parts.append(f"Pages of {page_size:,}:\n\n{tables.comparison(mine)}")
+            parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
     return results, "\n\n".join(parts)
+
+
+def ten_million(options: Options) -> tuple[list[Result], str]:
+    """1,000 and 10,000 graphs of 1,000 backups, by pages of 1,000: ten times the work."""
+    results: list[Result] = []
+    sizes = (10, 100) if options.quick else (1000, 10_000)
+    for graphs in sizes:
+        with Server(graphs, 1000, spare=1) as server:
+            results += play(
+                "ten-million",
+                server,
+                options.ours,
+                rounds=options.rounds_or(1),
+                ours_page_size="auto",
+                steps=THEN,
+            )
+    rows = []
+    for tool, step in dict.fromkeys((result.tool, result.step) for result in results):
+        small, large = (of(results, tool=tool, step=step, graphs=graphs) for graphs in sizes)
+        before, after = (median(r.seconds for r in mine) for mine in (small, large))
+        rows.append(
+            (
+                tool,
+                step,
+                f"{before:.1f}",
+                f"{after:.1f}",
+                f"{after / before / (sizes[1] / sizes[0]):.2f}",
+                f"{median(r.peak_mb for r in large):.0f}",
+                f"{median(r.requests for r in large):,.0f}",
+            )
+        )
+    counts = [f"{graphs * 1000:,}" for graphs in sizes]
+    header = ["tool", "load", *counts, "times in proportion", "peak MB", "requests"]
+    return results, tables.table(header, rows)
 
 
 def many_graphs(options: Options) -> tuple[list[Result], str]:
@@ -335,6 +390,7 @@ def _with_rests(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float
 SCENARIOS: dict[str, Scenario] = {
     "reference": reference,
     "million": million,
+    "ten-million": ten_million,
     "many-graphs": many_graphs,
     "latency": latency,
     "throttled": throttled,

@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl
 
 from fleet_bytes import PROJECT, Listing, graph_id, make_graph_rows, make_listing
 
+MOST_ROWS = 1000
+"""More the server does not give, whatever is asked for."""
 HEAD = "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: "
 OK, MISSING, THROTTLED = (
     HEAD.format(line).encode() for line in ("200 OK", "404 Not Found", "429 Too Many Requests")
@@ -96,6 +98,7 @@ class State:
             )
             return b"%b%d\r\nRetry-After: %d\r\n\r\n%b" % (THROTTLED, len(body), wait, body)
         offset, limit = _paging(query)
+        limit = min(limit, MOST_ROWS)
         parts = path.split(b"/")
         if len(parts) == 4:
             rows = b",".join(self.graph_rows[offset : offset + limit])

@@ -55,8 +55,13 @@ DLT_DEFAULT = _script(
 )
 
 
-def environment_of(tool: Tool, server: Server, folder: Path, page_size: int) -> dict[str, str]:
-    """The settings of all tools; nothing of the caller's own configuration."""
+def environment_of(
+    tool: Tool, server: Server, folder: Path, page_size: int, ours: int | str | None = None
+) -> dict[str, str]:
+    """The settings of all tools; nothing of the caller's own configuration.
+
+    `ours` is the page size of `ges-backups`, where it is not that of the others.
+    """
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -67,7 +72,7 @@ def environment_of(tool: Tool, server: Server, folder: Path, page_size: int) -> 
         "BENCH_PAGE_SIZE": str(page_size),
         "SOURCES__GES_BACKUPS__ENDPOINT": server.endpoint,
         "SOURCES__GES_BACKUPS__PROJECT_ID": server.project,
-        "SOURCES__GES_BACKUPS__PAGE_SIZE": str(page_size),
+        "SOURCES__GES_BACKUPS__PAGE_SIZE": str(ours or page_size),
         "SOURCES__GES_BACKUPS__CREDENTIALS__TOKEN": "token",
         **tool.environment,
     }

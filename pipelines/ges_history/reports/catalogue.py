@@ -48,10 +48,7 @@ def selects() -> dict[str, str]:
         if file.name.endswith(".sql")
     }
     texts = {name: _TEXT_OF.sub(partial(_over, texts), text) for name, text in texts.items()}
-    reads = {
-        name: {table for _, schema, table in TABLE.findall(text) if schema == "reports"}
-        for name, text in sorted(texts.items())
-    }
+    reads = {name: views_read(text) for name, text in sorted(texts.items())}
     return {name: texts[name] for name in TopologicalSorter(reads).static_order()}
 
 
@@ -64,6 +61,28 @@ def _over(texts: dict[str, str], found: re.Match[str]) -> str:
 def without_header(text: str) -> str:
     """A view's SELECT without its comments."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
+def views_read(sql: str) -> set[str]:
+    """The views that a query names after FROM or JOIN."""
+    return {table for _, schema, table in TABLE.findall(sql) if schema == "reports"}
+
+
+def views_needed(names: set[str]) -> list[str]:
+    """These views and those that they read, each after what it reads."""
+    needed: set[str] = set()
+    queue = set(names)
+    while queue:
+        name = queue.pop()
+        needed.add(name)
+        queue |= views_read(selects()[name]) - needed
+    return [name for name in selects() if name in needed]
+
+
+@cache
+def shared_views() -> set[str]:
+    """The views that others read."""
+    return set().union(*map(views_read, selects().values()))
 
 
 def view_names() -> list[str]:

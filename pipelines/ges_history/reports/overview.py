@@ -175,6 +175,7 @@ _ANOMALIES = (
 )
 _RECENT_ANOMALIES = "SELECT * FROM reports.recent_anomalies WHERE {scope} " + _NEWEST_FIRST
 _FAILED_EVER = """
-SELECT project_id, graph_id, CAST(SUM(failed) AS BIGINT) AS failed FROM reports.reliability
-WHERE {scope} GROUP BY project_id, graph_id HAVING SUM(succeeded) = 0
+SELECT project_id, graph_id, COUNT(CASE WHEN status = 'failed' THEN 1 END) AS failed
+FROM ges.backups WHERE {scope} GROUP BY project_id, graph_id
+HAVING COUNT(CASE WHEN status = 'success' THEN 1 END) = 0
 """

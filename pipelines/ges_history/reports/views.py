@@ -12,8 +12,11 @@ from ges_history.reports.catalogue import (
     descriptions,
     report_names,
     selects,
+    shared_views,
     time_column,
     view_names,
+    views_needed,
+    views_read,
     without_header,
 )
 from ges_history.warehouses.layout import ABOUT, LAYOUT_VERSION, check_layout, database_name, quoted
@@ -229,21 +232,41 @@ def _stored(connection: "duckdb.DuckDBPyConnection", catalog: str) -> tuple[str,
     return (rows[0][0], views & set(selects())) if rows else None
 
 
+class SharedViews:
+    """Views that others read, worked out once for a connection that looks at one state.
+
+    What they need of memory is little: a row or some for each graph, and its newest successes.
+
+    Args:
+        connection: With the overlay of `overlay_statements` as its current database.
+    """
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        self._connection = connection
+        self._rest = shared_views()
+
+    def work_out(self, sql: str) -> None:
+        """Those that a query reads, itself or through others."""
+        if not self._rest:
+            return
+        for name in views_needed(views_read(sql) & set(selects())):
+            if name in self._rest:
+                self._rest = self._rest - {name}
+                self._connection.execute(f"CREATE TABLE reports.kept_{name} AS FROM reports.{name}")
+                self._connection.execute(
+                    f"CREATE OR REPLACE VIEW reports.{name} AS FROM reports.kept_{name}"
+                )
+
+
 def narrowed(report: str, condition: str) -> str:
     """A report over the backups that meet a condition, as a table in parentheses.
 
     Every report is per graph, so its rows are those of the view; it just does not compute others.
     """
-    needed, queue = set[str](), [report]
-    while queue:
-        name = queue.pop()
-        needed.add(name)
-        queue += [table for _, schema, table in TABLE.findall(selects()[name]) if schema != "ges"]
     parts = [f"only_backups AS (SELECT * FROM ges.backups WHERE {condition})"]
-    for name, text in selects().items():
-        if name in needed:
-            body = TABLE.sub(_narrowed_table, without_header(text))
-            parts.append(f"reports_{name} AS (\n{body}\n)")
+    for name in views_needed({report}):
+        body = TABLE.sub(_narrowed_table, without_header(selects()[name]))
+        parts.append(f"reports_{name} AS (\n{body}\n)")
     return f"(WITH {', '.join(parts)} SELECT * FROM reports_{report}) AS narrowed"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
+from ges_history.reports.views import SharedViews
 from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
 from ges_history.warehouses.layout import check_layout, database_name, is_demo, quoted
 from ges_history.warehouses.opening import connect
@@ -370,8 +371,10 @@ def reading_of(files: Path | list[Path], wait: float, say: Say) -> Iterator[Read
 
     wait_for(take, DatabaseBusy, wait, say)
     with held[0] as connection:
+        shared = SharedViews(connection)
 
         def read(sql: str, *values: Any) -> "pa.Table":
+            shared.work_out(sql)
             return connection.sql(sql, params=list(values)).to_arrow_table()
 
         yield read

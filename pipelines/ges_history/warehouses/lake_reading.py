@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ges_history.errors import NoHistory
-from ges_history.reports.views import overlay_statements
+from ges_history.reports.views import SharedViews, overlay_statements
 from ges_history.warehouses.lake_storage import (
     COLUMNS,
     LOADS,
@@ -46,7 +46,7 @@ class LakeReader:
         self._storage = storage
         self._connection = connection
         self._there: set[str] = set()
-        self._has_reports = False
+        self._shared: SharedViews | None = None
         connection.execute(f"ATTACH ':memory:' AS {_ATTACHED}")
         connection.execute(f"CREATE SCHEMA {_ATTACHED}.{DATASET}")
         connection.execute(f"CREATE SCHEMA {_ATTACHED}.empty")
@@ -63,17 +63,19 @@ class LakeReader:
             self._lay_out_reports()
         for table in _NAMED.findall(sql):
             self._lay_out(table)
+        if self._shared is not None:
+            self._shared.work_out(sql)
         return self._connection.sql(sql, params=list(values)).to_arrow_table()
 
     def _lay_out_reports(self) -> None:
-        if self._has_reports:
+        if self._shared is not None:
             return
         tables = {*COLUMNS, LOADS}
         for table in tables:
             self._lay_out(table)
         self._connection.execute("USE memory")
         self._connection.execute(";\n".join(overlay_statements({_ATTACHED: tables})))
-        self._has_reports = True
+        self._shared = SharedViews(self._connection)
 
     def _lay_out(self, table: str) -> bool:
         """Make a table readable in the state that it has now; whether it is there."""

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ges_history.errors import DatabaseError, HistoryError, NoHistory
+from ges_history.reports.catalogue import views_needed
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_storage import COLUMNS, arrow_schema, partition_of, schema_of
 from ges_history.warehouses.seam import DATASET, REPORTS, Read, Say, quiet
-from ges_history.warehouses.spark_sql import Part, named, parts_of, query, reports_needed
+from ges_history.warehouses.spark_sql import Part, named, parts_of, query
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,7 @@ class _SparkReader:
     def read(self, sql: str, *values: Any) -> "pa.Table":
         """The rows of a query; see the seam."""
         try:
-            for report in reports_needed(named(sql, REPORTS)):
+            for report in views_needed(named(sql, REPORTS)):
                 self._lay_out_report(report)
             for table in sorted(named(sql, DATASET)):
                 self._lay_out(table)

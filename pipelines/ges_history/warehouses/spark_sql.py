@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlglot import exp, parse_one
 
-from ges_history.reports.catalogue import TABLE, selects
+from ges_history.reports.catalogue import selects
 from ges_history.reports.dialects import transpiled
 from ges_history.warehouses.seam import DATASET, REPORTS
 
@@ -49,22 +49,9 @@ def named(sql: str, schema: str) -> set[str]:
     }
 
 
-def reports_needed(names: set[str]) -> Iterator[str]:
-    """These reports and those that they read, each after what it reads."""
-    needed: set[str] = set()
-    queue = sorted(names)
-    while queue:
-        name = queue.pop()
-        if name not in needed:
-            needed.add(name)
-            found = TABLE.findall(selects()[name])
-            queue += [table for _, schema, table in found if schema == REPORTS]
-    return (name for name in selects() if name in needed)
-
-
 def parts_of(report: str) -> Iterator[Part]:
     """A report as views of a session: its materialized parts, then the report itself."""
-    tree = _renamed(parse_one(selects()[report], read="duckdb"))
+    tree = _flat(_renamed(parse_one(selects()[report], read="duckdb")))
     with_ = tree.args.get("with_") or tree.args.get("with")
     before: list[exp.CTE] = []
     for cte in list(with_.expressions) if with_ is not None else []:
@@ -81,6 +68,16 @@ def parts_of(report: str) -> Iterator[Part]:
     last = tree.copy()
     last.set("with_", None)
     yield Part(f"{REPORTS}_{report}", _sql(last, before), is_kept=False)
+
+
+def _flat(tree: "exp.Expr") -> "exp.Expr":
+    """A SELECT over another one with parts, with these parts as its own."""
+    inner = tree.args["from_"].this if tree.args.get("from_") else None
+    if isinstance(inner, exp.Subquery) and inner.this.args.get("with_"):
+        with_ = inner.this.args["with_"].copy()
+        inner.this.set("with_", None)
+        tree.set("with_", with_)
+    return tree
 
 
 def _sql(select: "exp.Expr", before: Sequence[exp.CTE]) -> str:

@@ -57,9 +57,13 @@ bounds AS (
         CASE WHEN k.days >= 98 THEN f.first_timestamp ELSE 0.0 END AS first_timestamp
     FROM firsts AS f
     LEFT JOIN known AS k ON f.project_id = k.project_id AND f.graph_id = k.graph_id
+),
+chosen AS MATERIALIZED (
+    SELECT b.project_id, b.graph_id, b.id, b.status, b.start_timestamp, b.started_at, b.size,
+        b.duration
+    FROM ges.backups AS b
+    JOIN bounds AS o ON b.project_id = o.project_id AND b.graph_id = o.graph_id
+    WHERE b.status = 'success' AND b.start_timestamp >= o.first_timestamp
 )
-SELECT b.project_id, b.graph_id, b.id, b.status, b.start_timestamp, b.started_at, b.size,
-    b.duration
-FROM ges.backups AS b
-JOIN bounds AS o ON b.project_id = o.project_id AND b.graph_id = o.graph_id
-WHERE b.status = 'success' AND b.start_timestamp >= o.first_timestamp
+SELECT project_id, graph_id, id, status, start_timestamp, started_at, size, duration
+FROM chosen
