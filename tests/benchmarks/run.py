@@ -16,13 +16,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import asked
 import histories
 from measure import HERE, machine, say
 from scenarios import SCENARIOS as OF_LOADS
 from scenarios import Options
 from tools import ours
 
-SCENARIOS: dict[str, Any] = {**OF_LOADS, "reports": histories.reports, "lake": histories.lake}
+SCENARIOS: dict[str, Any] = {
+    **OF_LOADS,
+    "requests": asked.requests,
+    "reports": histories.reports,
+    "lake": histories.lake,
+}
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """The options of ``load`` for what is to be done around it: checks, metrics, the page, pings."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ges_history.commands import options
+from ges_history.warehouses.seam import Say
 
 if TYPE_CHECKING:
-    from ges_history.watching.after import Wishes
+    from ges_history.watching.after import Watched
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,8 +78,14 @@ def watching(command: Command) -> Command:
     return command
 
 
-def wishes(database: Path, *, ping_partial: str, **around: Any) -> "Wishes":
-    """What the options ask for."""
-    from ges_history.watching.after import Wishes  # noqa: PLC0415
+def watched(
+    database: Path, say: Say, *, ping_partial: str, **around: Any
+) -> "AbstractContextManager[Watched | None]":
+    """The watch that the options ask for; without any, there is nothing to import."""
+    if not any(around.values()):
+        return nullcontext()
+    from ges_history.watching.after import Watched, Wishes  # noqa: PLC0415
 
-    return Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around)
+    return Watched(
+        Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around), say
+    )

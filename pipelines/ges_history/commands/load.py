@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import options
-from ges_history.commands.around import watching, wishes
+from ges_history.commands.around import watched, watching
 from ges_history.commands.lines import stamped
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def load(
     from ges_history.loading.projects import load as run  # noqa: PLC0415 - dlt takes a second to import
     from ges_history.loading.unknown_settings import iter_unknown_settings  # noqa: PLC0415
     from ges_history.warehouses import warehouse_for  # noqa: PLC0415
-    from ges_history.watching.after import Watched  # noqa: PLC0415
 
     def say(line: str) -> None:
         if not quiet:
@@ -84,7 +83,7 @@ def load(
 
     for line in iter_unknown_settings(os.environ):
         click.echo(stamped(line, sys.stderr), err=True)
-    with Watched(wishes(database, **around), say) as watched:
+    with watched(database, say, **around) as watch:
         outcome = run(
             database,
             full=full,
@@ -102,15 +101,16 @@ def load(
             from ges_history.warehouses.snapshot import publish as write  # noqa: PLC0415
 
             write(warehouse_for(database, destination), publish, wait, say)
-        followed = watched.loaded(
+        followed = watch and watch.loaded(
             warehouse_for(database, destination), outcome, "\n".join(lines), wait
         )
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
-        for line in [*(problem_lines(outcome) if quiet else lines), *followed.lines(quiet)]:
+        then = followed.lines(quiet) if followed else []
+        for line in [*(problem_lines(outcome) if quiet else lines), *then]:
             click.echo(stamped(line, sys.stdout))
-    sys.exit(3 if followed.failed else outcome.exit_code)
+    sys.exit(3 if followed and followed.failed else outcome.exit_code)
 
 
 class _NoPandas(MetaPathFinder):
