@@ -15,7 +15,7 @@
 -- Key: project_id, id
 -- Reads: ges.backups.
 -- One column to order by: DuckDB then keeps the newest of each graph, and sorts nothing.
-WITH newest AS (
+WITH latest AS (
     SELECT project_id, graph_id, start_timestamp
     FROM (
         SELECT project_id, graph_id, start_timestamp,
@@ -36,7 +36,7 @@ firsts AS (
                 - 120 * 86400000.0
             ) / 86400000.0
         ) * 86400000.0 AS first_timestamp
-    FROM newest
+    FROM latest
     GROUP BY project_id, graph_id
 ),
 days AS (
@@ -47,7 +47,7 @@ days AS (
     GROUP BY b.project_id, b.graph_id, FLOOR(b.start_timestamp / 86400000.0)
     HAVING COUNT(*) = COUNT(b.size)
 ),
-known AS (
+counted AS (
     SELECT project_id, graph_id, COUNT(*) AS days
     FROM days
     GROUP BY project_id, graph_id
@@ -56,7 +56,7 @@ bounds AS (
     SELECT f.project_id, f.graph_id,
         CASE WHEN k.days >= 98 THEN f.first_timestamp ELSE 0.0 END AS first_timestamp
     FROM firsts AS f
-    LEFT JOIN known AS k ON f.project_id = k.project_id AND f.graph_id = k.graph_id
+    LEFT JOIN counted AS k ON f.project_id = k.project_id AND f.graph_id = k.graph_id
 ),
 chosen AS MATERIALIZED (
     SELECT b.project_id, b.graph_id, b.id, b.status, b.start_timestamp, b.started_at, b.size,
