@@ -41,6 +41,7 @@ INTERNALS = {
     "dlt.common.configuration.specs.pluggable_run_context:PluggableRunContext": SETTINGS,
     "dlt.common.runtime.telemetry:stop_telemetry": SETTINGS,
     "dlt.common.runtime.collector_base:Collector": "the bar by graphs on a terminal",
+    "dlt.common.runtime.collector:NULL_COLLECTOR": "shows nothing, where nobody looks",
     "dlt.common.destination.capabilities:DestinationCapabilitiesContext": OWN_MERGE,
     "dlt.common.destination.client:FollowupJobRequest": OWN_MERGE,
     "dlt.common.destination.client:HasFollowupJobs": OWN_MERGE,
