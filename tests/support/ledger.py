@@ -178,6 +178,9 @@ class _Watch:
         self.listings.append(listing)
         return True
 
+    def sent(self, requests: int) -> None:
+        """Nothing to do."""
+
     def rejected(self, record: Rejected) -> None:
         """Remember it."""
         self.news.append(record)
