@@ -1,14 +1,16 @@
 """One load of a project: its graphs listed, what they brought in batches, marks where backups have gone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Protocol
 
-import dlt
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.common.runtime.collector import NULL_COLLECTOR
+from dlt.common.runtime.collector_base import Collector
 from dlt.common.schema import Schema
 
 from .client import GesClient
@@ -79,6 +81,10 @@ class Batch:
     rejected: pa.Table | None = None
     projects: pa.Table | None = None
 
+    def __bool__(self) -> bool:
+        """Whether it holds a row."""
+        return any(vars(self).values())
+
 
 @dataclass
 class _Pending:
@@ -106,6 +112,10 @@ class SeenIds:
     def repeated(self, ids: Sequence[str]) -> list[bool]:
         """For each id whether it came before, in this call or an earlier one; remembers them all."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+        block = np.sort(hashes)
+        if not (block[1:] == block[:-1]).any() and not self._known(block).any():
+            self._remember(block)
+            return [False] * len(ids)
         block, first, place = np.unique(hashes, return_index=True, return_inverse=True)
         again = self._known(block)[place]
         again[np.setdiff1d(np.arange(len(ids)), first, assume_unique=True)] = True
@@ -142,6 +152,7 @@ class ProjectLoad:
         concurrency: Graphs listed at once.
         known: What the warehouse holds of the project.
         observer: Is told of each listing, or None.
+        collector: Shows the progress.
     """
 
     def __init__(
@@ -152,6 +163,7 @@ class ProjectLoad:
         concurrency: int,
         known: Known,
         observer: Observer | None = None,
+        collector: Collector = NULL_COLLECTOR,
     ) -> None:
         self._client = client
         self._project = project
@@ -159,9 +171,10 @@ class ProjectLoad:
         self._concurrency = concurrency
         self._known = known
         self._observer = observer
+        self._collector = collector
         self._seen = SeenIds()
         self._rejected: set[str] = set()
-        self._types: dict[str, str] = {}
+        self._read_schema: Callable[[], Schema] = lambda: Schema("ges_backups")
         self._found: dict[str, dict[str, Any]] = {}
         self._told_graphs: set[str] = set()
         self._followed = Followed()
@@ -173,33 +186,35 @@ class ProjectLoad:
         self._size = PageSize.of(options.page_size)
         self._told_size = known.learned_size
 
-    def iter_batches(self, schema: Schema) -> Iterator[Batch]:
-        """Yield batches as the listings come; memory is bounded by the batch, not by the fleet."""
-        self._types = _column_types(schema)
-        normalize = schema.naming.normalize_identifier
+    def iter_batches(self, schema: Callable[[], Schema]) -> Iterator[Batch]:
+        """Yield batches as the listings come; memory is bounded by the batch, not by the fleet.
+
+        Args:
+            schema: Gives the source's schema; asked for where a backup has come.
+        """
+        self._read_schema = schema
         pending = _Pending()
         graph_ids = self._find_graphs(pending)
         if self._observer:
             self._observer.begin(self._project.id, len(graph_ids), self._requests)
         pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
-        collector = dlt.current.pipeline().collector
         is_touched = self._known.project is None
         for listing in pool.iter_listings(graph_ids, self._cursors):
-            collector.update("Graphs", 1, total=len(graph_ids))
+            self._collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
                 is_touched = True
-                yield self._batch(pending, normalize)
+                yield self._batch(pending)
                 pending = _Pending()
                 pa.default_memory_pool().release_unused()
         if self._project.graph_ids is None and self._asked.is_due(self._options):
             self._take_unlisted(pending)
             is_touched = True
         self._forget_cursors(pending)
-        last = self._batch(pending, normalize)
-        is_touched = is_touched or any(vars(last).values())
-        yield last
-        for table in self._iter_marks(normalize):
+        if last := self._batch(pending):
+            is_touched = True
+            yield last
+        for table in self._iter_marks():
             is_touched = True
             yield Batch(backups=table)
         if is_touched:
@@ -374,11 +389,11 @@ class ProjectLoad:
             }
         )
 
-    def _batch(self, pending: _Pending, normalize: Any) -> Batch:
+    def _batch(self, pending: _Pending) -> Batch:
         rows = self._own_rows(pending)
         backups = None
         if rows is not None and len(rows):
-            backups = backups_table([rows], self._project.id, self._types, normalize)
+            backups = self._table(rows)
             if pending.vanished:
                 backups = with_marks(backups, pending.vanished)
         return Batch(
@@ -387,6 +402,20 @@ class ProjectLoad:
             listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
             rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
         )
+
+    @cached_property
+    def _schema(self) -> Schema:
+        return self._read_schema()
+
+    @cached_property
+    def _types(self) -> dict[str, str]:
+        """dlt's data types of the columns of `ges.backups`; those of new fields are added."""
+        columns = self._schema.tables.get("backups", {}).get("columns", {})
+        return {name: str(it["data_type"]) for name, it in columns.items() if "data_type" in it}
+
+    def _table(self, rows: pa.Table) -> pa.Table:
+        normalize = self._schema.naming.normalize_identifier
+        return backups_table([rows], self._project.id, self._types, normalize)
 
     def _own_rows(self, pending: _Pending) -> pa.Table | None:
         """The rows of a batch without those of ids that another graph has brought, or keeps."""
@@ -456,13 +485,13 @@ class ProjectLoad:
             self._shared[record["id"]] = held.slice(place, 1)
         return rows.filter(pc.invert(is_kept))
 
-    def _iter_marks(self, normalize: Any) -> Iterator[pa.Table]:
+    def _iter_marks(self) -> Iterator[pa.Table]:
         """Rows of backups that no listing of this load showed, marked; of shared ones, the other graph's."""
         moved = [self._shared[backup_id] for backup_id in self._gone if backup_id in self._shared]
         if moved:
             rows = pa.concat_tables(moved)
             self._seen.repeated(rows.column("id").to_pylist())
-            yield backups_table([rows], self._project.id, self._types, normalize)
+            yield self._table(rows)
         ids = list(self._gone)
         gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
         for table in self._known.iter_rows(gone):
@@ -501,14 +530,6 @@ def _cursors(known: Known, *, is_project: bool) -> dict[str, Cursor]:
 def _is_gone(listing: GraphListing) -> bool:
     """Whether nothing of a graph can be read."""
     return listing.outcome in GONE and listing.rows is None
-
-
-def _column_types(schema: Schema) -> dict[str, str]:
-    """dlt's data types of the columns of `ges.backups` that earlier loads made."""
-    columns = schema.tables.get("backups", {}).get("columns", {})
-    return {
-        name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column
-    }
 
 
 def _graph_id(rows: pa.Table) -> str:

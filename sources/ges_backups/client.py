@@ -9,13 +9,14 @@ from copy import copy
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
+import requests
 import tenacity
 import urllib3
 from dlt.sources.helpers.requests.session import Session
-from requests import PreparedRequest, Response
+from requests import PreparedRequest, Request, Response
 from requests import exceptions as http
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies
@@ -83,6 +84,7 @@ class GesClient:
         self._lines = Lines()
         self._verify = _bundle(endpoint)
         self._proxies: dict[str, dict[str, str]] = {}
+        self._template = self._prepare("GET", endpoint)
 
     def authorize(
         self, credentials: GesCredentials, project_id: str | None, region: str | None
@@ -182,7 +184,9 @@ class GesClient:
     def _send_signed(
         self, path: str, params: dict[str, int], auth: AuthBase
     ) -> tuple[Response, bytes]:
-        return self._send("GET", self.endpoint + path, path, params=params, auth=auth)
+        request = self._template.copy()  # preparing each anew takes a third of a request's time
+        request.url = f"{str(request.url).rstrip('/')}{path}?{urlencode(params)}"
+        return self._send(auth(request), path)
 
     def _judge_refusal(self, path: str, auth: AuthBase, body: bytes, refusals: int) -> None:
         """After a 401: return where asking again can help, or raise what it means.
@@ -232,7 +236,7 @@ class GesClient:
         }
 
         def attempt() -> str:
-            response, body = self._send("POST", iam + path, path, json=request)
+            response, body = self._send(self._prepare("POST", iam + path, json=request), path)
             if response.status_code == 429 or response.status_code >= 500:
                 raise read_error(
                     response.status_code, response.headers.get("Retry-After"), body, path
@@ -247,18 +251,21 @@ class GesClient:
         except TransientError as error:
             raise SourceDown(f"IAM does not answer at {urlsplit(iam).netloc}: {error}") from error
 
-    def _send(self, method: str, url: str, path: str, **options: Any) -> tuple[Response, bytes]:
+    def _prepare(self, method: str, url: str, **options: Any) -> PreparedRequest:
+        return self._session().prepare_request(Request(method, url, **options))
+
+    def _send(self, request: PreparedRequest, path: str) -> tuple[Response, bytes]:
+        url = str(request.url)
         seconds = min(ATTEMPT_SECONDS, self.request_seconds)
         timeout: Any = Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds, total=seconds)
         try:
-            response = self._session().request(
-                method,
-                url,
+            response = self._session().send(
+                request,
                 allow_redirects=False,
                 stream=True,
                 timeout=timeout,
+                verify=self._verify,
                 proxies=self._proxies_for(url),
-                **options,
             )
             with response:
                 return response, _read_body(response, path)
@@ -270,12 +277,11 @@ class GesClient:
                 ) from None
             raise TransientError(f"no answer: {_reason(error)}", path=path) from None
 
-    def _session(self) -> Session:
-        session: Session | None = getattr(self._local, "session", None)
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = Session(raise_for_status=False)
             session.trust_env = False  # read once by the client, not for each request; no .netrc
-            session.verify = self._verify
             adapter = timed_adapter(self._lines)
             session.mount("https://", adapter)
             session.mount("http://", adapter)

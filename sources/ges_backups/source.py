@@ -1,12 +1,14 @@
 """The dlt source and its resources: a table of contents."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dlt
 import pyarrow as pa
 from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.runtime.collector import NULL_COLLECTOR
+from dlt.common.runtime.collector_base import Collector
 from dlt.extract import DltResource, DltSource
 
 from .batches import Batch, Observer, Project, ProjectLoad
@@ -93,39 +95,25 @@ def ges_backups(
         "full_listing_interval": full_listing_interval,
         "request_seconds": request_seconds,
     }
-    return resources(resolve_project(given, isolated=True), full=full)
+    settings = resolve_project(given, isolated=True)
+    client = client_of(settings)
+
+    def batches() -> Iterator[Batch]:
+        load = project_load(
+            settings,
+            client,
+            read_known(settings.project_id, ask_the_pipeline),
+            full=full,
+            is_window=_is_window(),
+            collector=dlt.current.pipeline().collector,
+        )
+        return load.iter_batches(dlt.current.source_schema)
+
+    return _resources(batches)
 
 
-def project_source(
-    settings: ProjectSettings,
-    *,
-    full: bool,
-    known: Known | None,
-    observer: Observer,
-    gate: Gate | None = None,
-) -> DltSource:
-    """`ges_backups` for settings that are resolved, a warehouse that was asked, and an observer."""
-    source = dlt.source(resources, name=NAME, spec=BaseConfiguration)
-    return source(settings, full=full, known=known, observer=observer, gate=gate)
-
-
-def resources(
-    settings: ProjectSettings,
-    *,
-    full: bool = False,
-    known: Known | None = None,
-    observer: Observer | None = None,
-    gate: Gate | None = None,
-) -> Sequence[DltResource]:
-    """The resources of one project.
-
-    Args:
-        settings: Resolved.
-        full: Read everything, whatever the cursors say.
-        known: What the warehouse holds of the project; None: the destination is asked for it.
-        observer: Is told of each graph's listing.
-        gate: Shared with other projects of the endpoint.
-    """
+def client_of(settings: ProjectSettings, gate: Gate | None = None) -> GesClient:
+    """The client for a project's settings; `gate` is shared with other projects of the endpoint."""
     client = GesClient(
         str(settings.endpoint),
         concurrency=settings.concurrency,
@@ -133,22 +121,55 @@ def resources(
         gate=gate,
     )
     client.authorize(settings.credentials, settings.project_id, settings.region)
+    return client
+
+
+def project_load(
+    settings: ProjectSettings,
+    client: GesClient,
+    known: Known,
+    *,
+    full: bool,
+    is_window: bool,
+    collector: Collector = NULL_COLLECTOR,
+    observer: Observer | None = None,
+) -> ProjectLoad:
+    """The listings of one project, as its settings say.
+
+    Args:
+        settings: Resolved.
+        client: Sends the requests.
+        known: What the warehouse holds of the project.
+        full: Read everything, whatever the cursors say.
+        is_window: Only a window of starts is loaded.
+        collector: Shows the progress.
+        observer: Is told of each graph's listing.
+    """
+    names = [PROJECT_WIDE] if settings.listing == "project" else settings.graph_ids
+    project = Project(settings.project_id, settings.name, settings.place, names)
+    size = PageSize(
+        check_page_size(settings.page_size),
+        learned=known.learned_size,
+        now=time.time(),
+        retry_seconds=settings.full_listing_seconds,
+    )
+    options = ListingOptions(size, full, is_window, settings.full_listing_seconds)
+    return ProjectLoad(client, project, options, settings.concurrency, known, observer, collector)
+
+
+def source_of(batches: Iterator[Batch]) -> DltSource:
+    """`ges_backups` for a project that is being listed."""
+    source = dlt.source(_resources, name=NAME, spec=BaseConfiguration)
+    return source(lambda: batches)
+
+
+def _resources(batches: Callable[[], Iterator[Batch]]) -> Sequence[DltResource]:
+    """The resources, over the batches that a project's load brings."""
 
     @dlt.resource(selected=False)
     def graph_listings() -> Iterator[Batch]:
         """Lists the graphs; what they brought, in batches."""
-        names = [PROJECT_WIDE] if settings.listing == "project" else settings.graph_ids
-        project = Project(settings.project_id, settings.name, settings.place, names)
-        held = known or read_known(project.id, ask_the_pipeline)
-        size = PageSize(
-            check_page_size(settings.page_size),
-            learned=held.learned_size,
-            now=time.time(),
-            retry_seconds=settings.full_listing_seconds,
-        )
-        options = ListingOptions(size, full, _is_window(), settings.full_listing_seconds)
-        load = ProjectLoad(client, project, options, settings.concurrency, held, observer)
-        yield from load.iter_batches(dlt.current.source_schema())
+        yield from batches()
 
     @dlt.transformer(
         data_from=graph_listings,

@@ -270,7 +270,7 @@ def growth(options: Options) -> tuple[list[Result], str]:
 
 STAGES = {
     "import": "import of dlt, duckdb, pyarrow and ourselves",
-    "settle": "marks, comments, reports (twice in a load)",
+    "settle": "comments and reports",
     "extract: wait for listings": "in extract: waiting for the threads below",
     "extract: make batches": "in extract: batches of Arrow tables",
     "extract: the rest": "in extract: dlt writes Parquet, state, package",

@@ -69,33 +69,33 @@ def timed_steps(owner: Any, name: str, stage: str) -> None:
 
 def main() -> None:
     """Import what the command imports, put the clocks in, run the command."""
-    from ges_history.cli import main as command  # noqa: PLC0415
+    from ges_history.cli import cli  # noqa: PLC0415
     from ges_history.commands import load as load_command  # noqa: PLC0415
 
-    if hasattr(load_command, "_hide_pandas_from_pyarrow"):
-        load_command._hide_pandas_from_pyarrow()
+    load_command._hide_pandas_from_pyarrow()
     from dlt.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     import ges_backups.graph  # noqa: PLC0415
-    import ges_history.loading.run as pipeline  # noqa: PLC0415
-    from ges_backups.batches import GraphLoad  # noqa: PLC0415
+    from ges_backups.batches import ProjectLoad  # noqa: PLC0415
     from ges_backups.client import GesClient  # noqa: PLC0415
-    from ges_backups.pool import Fleet  # noqa: PLC0415
+    from ges_backups.pool import GraphPool  # noqa: PLC0415
+    from ges_history.loading import projects  # noqa: PLC0415
+    from ges_history.loading.run import _ProjectRun  # noqa: PLC0415
 
     import_cpu = time.process_time()
     note("import", time.perf_counter() - STARTED, import_cpu)
     timed(GesClient, "_send", "in threads: send and wait")
     timed(ges_backups.graph, "parse_backups", "in threads: parse")
-    timed_steps(Fleet, "iter_listings", "extract: wait for listings")
-    timed_steps(GraphLoad, "iter_batches", "extract: wait and make batches")
+    timed_steps(GraphPool, "iter_listings", "extract: wait for listings")
+    timed_steps(ProjectLoad, "iter_batches", "extract: wait and make batches")
     timed(Pipeline, "extract", "extract")
     timed(Pipeline, "normalize", "normalize")
     timed(Pipeline, "load", "load")
-    timed(pipeline, "settle_with", "settle")
-    timed(pipeline, "load", "all but the import")
+    timed(_ProjectRun, "_settle", "settle")
+    timed(projects, "load", "all but the import")
     start = time.perf_counter()
     try:
-        command()
+        cli.main(standalone_mode=False)  # not `main`, which ends the process at once
     finally:
         note("all", time.perf_counter() - start + WALL["import"], time.process_time())
         stages = {

@@ -5,12 +5,10 @@ it shows of reading is held against the real warehouse by the tests that use bot
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dlt
 import pyarrow as pa
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import new_table
@@ -65,10 +63,7 @@ class Ledger:
         options = ListingOptions(page_size, full, False, parse_interval(full_listing_interval))
         watch = _Watch()
         load = ProjectLoad(client, project, options, concurrency, self._known(project.id), watch)
-        with suppress(Exception):
-            dlt.pipeline().deactivate()
-        dlt.pipeline("ledger", pipelines_dir=str(self.folder))
-        batches = list(load.iter_batches(self._schema()))
+        batches = list(load.iter_batches(self._schema))
         self.outcomes, self.news = watch.listings, watch.news
         ids: set[str] = set()
         for batch in batches:

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.watching.evidence import Span, violations_between
 from ges_history.watching.facts import read_facts
 from ges_history.watching.findings import Check, Finding, check
 from ges_history.watching.policy import DEFAULT_POLICY, Policy, Rule, parse_policy
-from ges_history.watching.recent import over_newest
 from harness import examples
-from synthetic import OTHER_PROJECT, PROJECT, write_database
+from synthetic import OTHER_PROJECT, PROJECT
 from watched import DAY, HOUR, NOW, Backup, Life, Oracle, ProjectRow, Written, ms, write_history
 
 TARGETS = {
@@ -320,40 +318,6 @@ def test_a_rule_that_names_no_graph_is_unknown_with_its_line(tmp_path: Path) -> 
     (lost,) = [finding for finding in found.findings if finding.verdict == "unknown"]
     assert "p.toml, line 6" in lost.reason
     assert found.exit_code == 3
-
-
-@pytest.fixture(scope="module")
-def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic fleet with every awkward case, and graphs of more than 31 backups a week."""
-    folder = tmp_path_factory.mktemp("awkward")
-    return write_database(folder / "fleet.duckdb", graphs=30, backups=6_000, seed=3)
-
-
-@pytest.mark.parametrize(
-    ("report", "columns", "where"),
-    [
-        (
-            "recovery_point",
-            "project_id, graph_id, graph_name, last_success_at, usual_gap_hours, overdue, known_until",
-            "TRUE",
-        ),
-        (
-            "anomalies",
-            "project_id, graph_id, backup_id, kind, value, expected, deviation",
-            "started_at > CURRENT_TIMESTAMP - INTERVAL '7' DAY",
-        ),
-    ],
-)
-def test_a_report_over_the_newest_backups_says_the_same(
-    awkward: Path, report: str, columns: str, where: str
-) -> None:
-    with DuckDbFile(awkward).reading() as read:
-        rows = [
-            read(f"SELECT {columns} FROM {source} AS r WHERE {where} ORDER BY ALL").to_pylist()
-            for source in (f"reports.{report}", f"({over_newest(report)})")
-        ]
-    assert rows[0] == rows[1]
-    assert len(rows[0]) > 3
 
 
 def test_overdue_has_its_evidence_by_the_rhythm_of_today(tmp_path: Path) -> None:

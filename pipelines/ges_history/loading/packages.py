@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ KEPT_PACKAGES = 3
 HALF_SAVED = re.compile("[0-9a-f]{16}|[0-9a-f]{32}")
 """What dlt calls a file until it is whole."""
 BASE = "base.json"
+EXTRACTED = Path("normalize", "extracted")
+NORMALIZED = Path("load", "normalized")
 
 BROKEN = (
     pa.ArrowInvalid,
@@ -44,17 +47,15 @@ class Packages:
 
     def __init__(self, warehouse: Warehouse, project: str, say: Say) -> None:
         self._warehouse = warehouse
+        self._project = project
         self._say = say
-        self.pipeline = self._open_pipeline(project)
+        self._folder = warehouse.folder / pipeline_name(project)
+        _sweep(self._folder)
 
-    @property
-    def _folder(self) -> Path:
-        return Path(self.pipeline.working_dir)
-
-    def _open_pipeline(self, project: str) -> dlt.Pipeline:
-        """The project's pipeline; a folder that dlt cannot read is set aside."""
-        folder = self._warehouse.folder / pipeline_name(project)
-        _sweep(folder)
+    @cached_property
+    def pipeline(self) -> dlt.Pipeline:
+        """The project's pipeline, made when it is needed; a folder that dlt cannot read is set aside."""
+        folder, project = self._folder, self._project
         try:
             pipeline = self._warehouse.pipeline(project)
             pipeline.state  # noqa: B018 - reads the file
@@ -69,7 +70,8 @@ class Packages:
     @property
     def are_pending(self) -> bool:
         """Whether a load was killed that had listed something."""
-        return bool(self.pipeline.has_pending_data)
+        is_any = _inside(self._folder / EXTRACTED) or _inside(self._folder / NORMALIZED)
+        return bool(is_any and self.pipeline.has_pending_data)
 
     def fit(self, version: str) -> bool:
         """Whether what is pending was made for what the warehouse holds, or is what it holds in part."""
@@ -88,9 +90,8 @@ class Packages:
                 cursors prove nothing.
         """
         said = {"version": version, "relist": relist}
-        path = self._folder / BASE
         if self._read() != said:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            path = Path(self.pipeline.working_dir, BASE)  # dlt empties a folder that it makes
             new = path.with_suffix(".new")
             new.write_text(json.dumps(said))
             new.replace(path)
@@ -164,11 +165,8 @@ class Packages:
 
     def _set_pending_aside(self) -> Path:
         aside = self._folder.with_name(f"{self._folder.name}.aside")
-        for place in (
-            self._folder / "normalize" / "extracted",
-            self._folder / "load" / "normalized",
-        ):
-            for package in _inside(place):
+        for place in (EXTRACTED, NORMALIZED):
+            for package in _inside(self._folder / place):
                 if package.is_dir():
                     aside_now = _set_aside(package, aside)
         return aside_now.parent
@@ -196,17 +194,15 @@ def _set_aside(path: Path, aside: Path) -> Path:
 
 def _sweep(working: Path) -> None:
     """Remove what killed and failed runs left unfinished, and all but the last loaded packages."""
-    for storage, packages in (("normalize", "extracted"), ("load", "normalized")):
-        if not (
-            working / storage / packages
-        ).is_dir():  # killed while dlt made it: it holds nothing
-            shutil.rmtree(working / storage, ignore_errors=True)
+    for packages in (EXTRACTED, NORMALIZED):
+        if not (working / packages).is_dir():  # killed while dlt made it: it holds nothing
+            shutil.rmtree(working / packages.parent, ignore_errors=True)
     kept = {"extracted", ".version"}
     unfinished = [path for path in _inside(working / "normalize") if path.name not in kept]
     unfinished += _inside(working / "load" / "new")
     loaded = sorted(_inside(working / "load" / "loaded"))[:-KEPT_PACKAGES]
-    normalized = {path.name for path in _inside(working / "load" / "normalized")}
-    extracted = _inside(working / "normalize" / "extracted")
+    normalized = {path.name for path in _inside(working / NORMALIZED)}
+    extracted = _inside(working / EXTRACTED)
     twice = [path for path in extracted if path.name in normalized]  # dlt would fail on it
     for path in (*unfinished, *loaded, *twice):
         shutil.rmtree(path, ignore_errors=True)

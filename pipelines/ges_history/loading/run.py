@@ -5,25 +5,28 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from itertools import chain
 
 import dlt
 import pyarrow as pa
+from dlt.common.runtime.collector import NULL_COLLECTOR
+from dlt.common.runtime.collector_base import Collector
 from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
+from ges_backups.batches import Batch
 from ges_backups.known import Ask, Known, read_known
 from ges_backups.pace import Gate
 from ges_backups.project import ProjectSettings
 from ges_backups.settings import to_stamp
-from ges_backups.source import NAME, project_source
+from ges_backups.source import NAME, client_of, project_load, source_of
 from ges_history.errors import DatabaseError
-from ges_history.loading.outcome import LoadOutcome, Tally, count_backups, count_written
+from ges_history.loading.outcome import Counts, LoadOutcome, Tally, count_backups, count_written
 from ges_history.loading.packages import Packages, adopt_schema
 from ges_history.loading.stored_schema import read_stored_schema, stored_version
 from ges_history.warehouses.seam import Say, Warehouse, quiet
 
-Progress = Any  # one of dlt's collectors, or the name of one
+Progress = Collector
 DEFAULT_DATABASE = "ges_backups.duckdb"
 
 
@@ -85,21 +88,20 @@ class _ProjectRun:
         self._settings = settings
         self._options = options
         self._tally = Tally()
+        self._stored_version: str | None = None
         self._packages = Packages(warehouse, settings.project_id, options.say)
 
     def run(self) -> LoadOutcome:
-        """Finish what was left, list, load, and count."""
+        """Finish what was left, list, load, and count; where nothing is new, dlt has nothing to do."""
         project_id = self._settings.project_id
-        with self._asking() as ask:
-            before = count_backups(ask, project_id)
-        load_ids, relist = self._finish_pending()
-        with self._asking() as ask:
-            known = replace(read_known(project_id, ask), ask=self._ask)
-            self._follow_schema(ask)
-        self._packages.note(known.version, relist=relist)
-        self._extract(known, full=self._options.full or relist)
-        new_ids = self._load()
-        load_ids += new_ids
+        before, known = self._look()
+        load_ids, relist = self._finish_pending(known)
+        if load_ids:
+            _, known = self._look()
+        if batches := self._list(known, full=self._options.full or relist):
+            self._packages.note(known.version, relist=relist)
+            self._extract(batches)
+            load_ids += self._load()
         if load_ids or self._tally.unchanged() is not None:
             self._settle()
         if relist and not self._options.is_window:
@@ -110,6 +112,14 @@ class _ProjectRun:
             written = count_written(ask, load_ids)
             return self._tally.outcome(before, count_backups(ask, project_id), *written)
 
+    def _look(self) -> tuple[Counts, Known]:
+        """What the warehouse holds of the project."""
+        project_id = self._settings.project_id
+        with self._asking() as ask:
+            self._stored_version = stored_version(ask, NAME)
+            known = replace(read_known(project_id, ask), ask=self._ask)
+            return count_backups(ask, project_id), known
+
     def _asking(self) -> AbstractContextManager[Ask]:
         return self._warehouse.asking(self._options.wait, self._options.say)
 
@@ -118,14 +128,12 @@ class _ProjectRun:
         with self._asking() as ask:
             return ask(sql)
 
-    def _finish_pending(self) -> tuple[list[str], bool]:
+    def _finish_pending(self, known: Known) -> tuple[list[str], bool]:
         """Load what a killed run had extracted; its ids, and whether everything must be listed."""
         packages = self._packages
         relist = packages.must_relist
         if not packages.are_pending:
             return [], relist
-        with self._asking() as ask:
-            known = read_known(self._settings.project_id, ask)
         if not packages.fit(known.version):
             self._options.say("The warehouse has changed since that load: all is listed again.")
             relist = True
@@ -136,23 +144,41 @@ class _ProjectRun:
             self._tally.take_rejected(ask, load_ids)
         return load_ids, relist
 
-    def _follow_schema(self, ask: Ask) -> None:
-        """Take the columns that another project or host has made."""
-        pipeline = self._packages.pipeline
-        version = stored_version(ask, NAME)
-        own = pipeline.schemas.get(NAME) if NAME in pipeline.schemas else None
-        if version is not None and (own is None or own.stored_version_hash != version):
-            stored = read_stored_schema(ask, NAME)
-            if stored is not None:
-                adopt_schema(pipeline, Schema.from_stored_schema(stored))
+    def _list(self, known: Known, *, full: bool) -> Iterator[Batch] | None:
+        """List until something is new; what is new, in batches, or None where nothing is."""
+        settings = self._settings
+        collector = self._options.progress or NULL_COLLECTOR
+        load = project_load(
+            settings,
+            client_of(settings, self._gate),
+            known,
+            full=full,
+            is_window=self._options.is_window,
+            collector=collector,
+            observer=self._tally,
+        )
+        batches = load.iter_batches(self._schema)
+        with collector("Listing"):
+            first = next(batches, None)
+        return chain([first], batches) if first is not None else None
 
-    def _extract(self, known: Known, *, full: bool) -> None:
+    def _schema(self) -> Schema:
+        """The source's schema, with the columns that this or another project or host has made."""
+        pipeline = self._packages.pipeline
+        own = pipeline.schemas.get(NAME) if NAME in pipeline.schemas else None
+        version = self._stored_version
+        if version is not None and (own is None or own.stored_version_hash != version):
+            with self._asking() as ask:
+                stored = read_stored_schema(ask, NAME)
+            if stored is not None:
+                adopt_schema(pipeline, own := Schema.from_stored_schema(stored))
+        return own or Schema(NAME)
+
+    def _extract(self, batches: Iterator[Batch]) -> None:
         pipeline = self._packages.pipeline
         if self._options.progress is not None:
             pipeline.collector = self._options.progress
-        source = project_source(
-            self._settings, full=full, known=known, observer=self._tally, gate=self._gate
-        )
+        source = source_of(batches)
         self._limit(source)
         pipeline.extract(source)
         pipeline.normalize()  # drops a package that holds nothing

@@ -5,17 +5,26 @@ first line is the report's description, `-- Grain:` says what a row is and `-- K
 tell it from others, `-- Columns:` what each column is, with its unit. `-- Time:` names the column
 that places rows in time; `-- Now:` marks a report about now and orders its rows, the worst first;
 `-- Order:` orders those of a list; `-- Empty:` says why there may be none. The files name tables in
-two parts (`ges.backups`, `reports.size_trend`).
+two parts (`ges.backups`, `reports.size_trend`). `(TEXT OF one OVER other)` in a file is the SELECT
+of one view over the rows of another in place of `ges.backups`.
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from graphlib import TopologicalSorter
 from importlib.resources import files
 
 LISTS = ("backups",)
 """Views that show a table as it is; they can be read like reports."""
-HELPERS = ("gaps", "graph_names", "project_names", *LISTS)
+HELPERS = (
+    "gaps",
+    "graph_names",
+    "project_names",
+    "recent_anomalies",
+    "recent_sizes",
+    "recent_successes",
+    *LISTS,
+)
 """Views that the reports build on or stand beside; not reports themselves."""
 
 _COMMON = {
@@ -27,6 +36,8 @@ _COMMON = {
 TABLE = re.compile(r"\b(FROM|JOIN) (ges|reports)\.(\w+)")
 """A table as the files name it: keyword, schema, name."""
 
+_TEXT_OF = re.compile(r"\(TEXT OF (\w+) OVER (\w+)\)")
+
 
 @cache
 def selects() -> dict[str, str]:
@@ -36,11 +47,23 @@ def selects() -> dict[str, str]:
         for file in files("ges_history.reports").joinpath("sql").iterdir()
         if file.name.endswith(".sql")
     }
+    texts = {name: _TEXT_OF.sub(partial(_over, texts), text) for name, text in texts.items()}
     reads = {
         name: {table for _, schema, table in TABLE.findall(text) if schema == "reports"}
         for name, text in sorted(texts.items())
     }
     return {name: texts[name] for name in TopologicalSorter(reads).static_order()}
+
+
+def _over(texts: dict[str, str], found: re.Match[str]) -> str:
+    """One view's SELECT over the rows of another in place of `ges.backups`."""
+    body = without_header(texts[found[1]])
+    return f"(\n{body.replace(' ges.backups ', f' reports.{found[2]} ')}\n)"
+
+
+def without_header(text: str) -> str:
+    """A view's SELECT without its comments."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
 
 
 def view_names() -> list[str]:
@@ -74,8 +97,11 @@ def column_texts(view: str) -> dict[str, tuple[str | None, str]]:
     """{column: (its unit, what it is)}, as the view's file says, the common ones included."""
     lines = re.findall(r"^--   (\w+)(?: \[(.+?)\])?: (.+)$", selects()[view], re.MULTILINE)
     own = {name: (unit or None, text) for name, unit, text in lines}
-    common = {name: (None, text) for name, text in _COMMON.items()}
-    if "graph_id" not in grain_columns(view) and view not in LISTS:
+    body = without_header(selects()[view])
+    common = {
+        name: (None, text) for name, text in _COMMON.items() if re.search(rf"\b{name}\b", body)
+    }
+    if "graph_id" not in grain_columns(view) and view not in (*LISTS, "recent_successes"):
         common = {name: it for name, it in common.items() if name.startswith("project")}
     return {**common, **own}
 

@@ -171,7 +171,6 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
     """
     scope = scope or Scope()
     as_of: datetime = read("SELECT CURRENT_TIMESTAMP AS as_of").to_pylist()[0]["as_of"]
-    since = since or (as_of - timedelta(days=RECENT_DAYS)).date()
     ordered = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
     recovery = scope.query(read, ordered.format("recovery_point"))
     has_failures_only = any(not row["successes"] for row in recovery)
@@ -182,7 +181,9 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
         growth=scope.query(read, ordered.format("growth")),
         running=scope.query(read, ordered.format("running") + ", started_at"),
         health=scope.query(read, ordered.format("load_health")),
-        anomalies=scope.query(read, _ANOMALIES, since),
+        anomalies=scope.query(read, _RECENT_ANOMALIES)
+        if since is None
+        else scope.query(read, _ANOMALIES, since),
         failed_ever={
             (row["project_id"], row["graph_id"]): row["failed"]
             for row in (scope.query(read, _FAILED_EVER) if has_failures_only else [])
@@ -191,10 +192,12 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
 
 
 _PROJECTS = "SELECT * FROM reports.overview WHERE {scope} ORDER BY project_name, project_id"
-_ANOMALIES = """
-SELECT * FROM reports.anomalies WHERE started_at >= CAST(? AS TIMESTAMPTZ) AND {scope}
-ORDER BY started_at DESC, project_id, graph_id, backup_id, kind
-"""
+_NEWEST_FIRST = "ORDER BY started_at DESC, project_id, graph_id, backup_id, kind"
+_ANOMALIES = (
+    "SELECT * FROM reports.anomalies WHERE started_at >= CAST(? AS TIMESTAMPTZ) AND {scope} "
+    + _NEWEST_FIRST
+)
+_RECENT_ANOMALIES = "SELECT * FROM reports.recent_anomalies WHERE {scope} " + _NEWEST_FIRST
 _FAILED_EVER = """
 SELECT project_id, graph_id, CAST(SUM(failed) AS BIGINT) AS failed FROM reports.reliability
 WHERE {scope} GROUP BY project_id, graph_id HAVING SUM(succeeded) = 0

@@ -14,6 +14,7 @@ from ges_history.reports.catalogue import (
     selects,
     time_column,
     view_names,
+    without_header,
 )
 from ges_history.warehouses.layout import ABOUT, LAYOUT_VERSION, check_layout, database_name, quoted
 
@@ -241,7 +242,7 @@ def narrowed(report: str, condition: str) -> str:
     parts = [f"only_backups AS (SELECT * FROM ges.backups WHERE {condition})"]
     for name, text in selects().items():
         if name in needed:
-            body = TABLE.sub(_narrowed_table, _without_header(text))
+            body = TABLE.sub(_narrowed_table, without_header(text))
             parts.append(f"reports_{name} AS (\n{body}\n)")
     return f"(WITH {', '.join(parts)} SELECT * FROM reports_{report}) AS narrowed"
 
@@ -251,10 +252,6 @@ def _narrowed_table(found: re.Match[str]) -> str:
     if schema == "reports":
         return f"{keyword} reports_{table}"
     return f"{keyword} only_backups" if table == "backups" else found[0]
-
-
-def _without_header(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
 
 
 def _comment(unit: str | None, text: str) -> str:

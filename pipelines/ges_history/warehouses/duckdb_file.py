@@ -42,6 +42,7 @@ class DuckDbFile:
         self.path = Path(path)
         self.name = str(path)
         self.is_demo = is_demo
+        self._is_checked = False
         self._file = _real_path(self.path)  # one folder and one lock, whatever links lead here
 
     @property
@@ -61,7 +62,6 @@ class DuckDbFile:
         """Be the only load of a project into this file."""
         self._check_path()
         self._make_folder()
-        self._check_file(wait, say)
 
         def what(holder: str) -> str:
             return f"Another load (process {holder}) is working on {self.path}"
@@ -97,21 +97,16 @@ class DuckDbFile:
 
     @contextmanager
     def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
-        """Queries over the tables as they are."""
+        """Queries over the tables as they are; the first one is opened as for writing, and checks."""
         if not self._file.exists():
             yield lambda _: None
             return
         with (
             self._only_writer(wait, say),
-            self._opened(wait, say, read_only=True) as connection,
+            self._opened(wait, say, read_only=self._is_checked) as connection,
         ):
-            catalog = database_name(connection)
-            rows = connection.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?",
-                [catalog, DATASET],
-            ).fetchall()
-            dataset = f"{quoted(catalog)}.{DATASET}"
-            tables = {name: f"{dataset}.{quoted(name)}" for (name,) in rows}
+            dataset = f"{quoted(database_name(connection))}.{DATASET}"
+            tables = {name: f"{dataset}.{quoted(name)}" for name in self._tables(connection)}
 
             def ask(sql: str) -> "pa.Table | None":
                 try:
@@ -165,12 +160,14 @@ class DuckDbFile:
             " WHERE database_name = ? AND schema_name = ?",
             [catalog, DATASET],
         ).fetchall()
+        connection.execute("BEGIN")
         for table, column, comment in found:
             text = COLUMNS.get(table, {}).get(column, {}).get("description")
             if text and comment != text:
                 name = f"{quoted(catalog)}.{DATASET}.{table}.{quoted(column)}"
                 literal = text.replace("'", "''")
                 connection.execute(f"COMMENT ON COLUMN {name} IS '{literal}'")
+        connection.execute("COMMIT")
 
     @staticmethod
     def _prune(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -269,20 +266,16 @@ class DuckDbFile:
                 "packages there, beside the database."
             ) from error
 
-    def _check_file(self, wait: float, say: Say) -> None:
-        """Refuse a file that is no history, another version's, or a demo's, before anything is asked."""
-        if not self._file.exists():
-            return
-        with self._only_writer(wait, say), self._opened(wait, say) as connection:
-            check_layout(connection)
-            self._check_contents(connection)
-
-    def _check_contents(self, connection: "duckdb.DuckDBPyConnection") -> None:
+    def _tables(self, connection: "duckdb.DuckDBPyConnection") -> set[str]:
+        """The tables of the dataset; refuses what is no history, another version's, or a demo's."""
         catalog = database_name(connection)
         rows = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [catalog]
         ).fetchall()
         ours = {table for schema, table in rows if schema == DATASET}
+        if self._is_checked:
+            return ours
+        check_layout(connection)
         if rows and "_dlt_version" not in ours:
             raise DatabaseError(
                 f"{self.path} holds something else than a backup history ({rows[0][0]}."
@@ -295,6 +288,8 @@ class DuckDbFile:
                 else f"{self.path} is the database of a demo: give your own history another "
                 "--database."
             )
+        self._is_checked = True
+        return ours
 
     def _only_writer(self, wait: float, say: Say) -> Any:
         """The one among the loads of this file, of whatever project, that has it open."""

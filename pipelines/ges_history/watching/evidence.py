@@ -14,7 +14,6 @@ from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Graph, read_facts
 from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
 from ges_history.watching.policy import Policy, Rule
-from ges_history.watching.recent import over_newest
 
 TIMED = ("rpo_hours", "overdue")
 """The kinds of rules that are about the time between successes."""
@@ -22,7 +21,7 @@ TIMED = ("rpo_hours", "overdue")
 GAPS = """
 SELECT g.project_id, g.graph_id, g.began_at, g.ended_at, g.backup_before, g.backup_after
 FROM reports.gaps AS g
-JOIN ({rhythms}) AS r ON g.project_id = r.project_id AND g.graph_id = r.graph_id
+JOIN reports.recovery_point AS r ON g.project_id = r.project_id AND g.graph_id = r.graph_id
 WHERE g.ended_at IS NULL OR {condition}
 """
 
@@ -136,7 +135,7 @@ def _gaps(read: Read, policy: Policy) -> dict[tuple[str, str], list[_Gap | None]
         conditions.append(f"g.gap_hours >= {min(rule.target for rule in rules)!r}")
     if policy.rules_of("overdue"):
         conditions.append("g.gap_hours >= 2 * r.usual_gap_hours OR r.usual_gap_hours IS NULL")
-    sql = GAPS.format(rhythms=over_newest("recovery_point"), condition=" OR ".join(conditions))
+    sql = GAPS.format(condition=" OR ".join(conditions))
     gaps: dict[tuple[str, str], list[_Gap | None]] = {}
     for row in read(sql).to_pylist():
         gap = _Gap(row["began_at"], row["backup_before"], row["ended_at"], row["backup_after"])

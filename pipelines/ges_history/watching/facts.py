@@ -13,19 +13,18 @@ from typing import Any
 
 from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
-from ges_history.watching.recent import DAYS, newest_successes, over_newest
 
 RECENT_SIZES, EARLIER_SIZES = 3, 30
 """A lasting change is that of the median of so many last sizes from that of those before."""
 
 FEWEST_STALE_HOURS, MOST_STALE_HOURS = 6.0, 48.0
 
-GRAPHS = f"""
+GRAPHS = """
 SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
     r.known_until, r.last_success_at, r.usual_gap_hours,
     (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.known_until)) / 3600.0 AS stale_hours,
     h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests
-FROM ({over_newest("recovery_point")}) AS r
+FROM reports.recovery_point AS r
 LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
 ORDER BY r.project_id, r.graph_id
 """
@@ -86,7 +85,7 @@ WITH sizes AS (
         ROW_NUMBER() OVER (
             PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
         ) AS place
-    FROM ({newest_successes(RECENT_SIZES + EARLIER_SIZES, "b.size IS NOT NULL")}) AS newest
+    FROM reports.recent_successes
     WHERE size IS NOT NULL
 )
 SELECT project_id, graph_id, COUNT(*) AS sizes,
@@ -97,10 +96,9 @@ WHERE place <= {RECENT_SIZES + EARLIER_SIZES}
 GROUP BY project_id, graph_id
 """
 
-ANOMALIES = f"""
+ANOMALIES = """
 SELECT project_id, graph_id, COUNT(*) AS anomalies
-FROM ({over_newest("anomalies")}) AS a
-WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '{DAYS}' DAY
+FROM reports.recent_anomalies
 GROUP BY project_id, graph_id
 """
 

@@ -38,13 +38,13 @@
 -- Time: last_day
 -- Now: is_new_level DESC NULLS LAST, mb_per_day DESC NULLS LAST
 -- Empty: no backup of known size succeeded yet
--- Reads: reports.size_trend.
+-- Reads: reports.recent_sizes.
 WITH points AS (
     SELECT project_id, graph_id, graph_name, project_name, day, backups,
         CAST(size_mb AS DOUBLE) AS y,
         ROW_NUMBER() OVER (PARTITION BY project_id, graph_id ORDER BY day DESC) AS place,
         MAX(day) OVER (PARTITION BY project_id, graph_id) AS last_day
-    FROM reports.size_trend
+    FROM reports.recent_sizes
     WHERE size_mb IS NOT NULL
 ),
 -- place 1 is the newest point: what is after a point has smaller places, what is before larger ones.

@@ -45,7 +45,7 @@
 -- Now: stale DESC NULLS FIRST, attention DESC, new_levels DESC, anomalies_7d DESC
 -- Time: loaded_at
 -- Empty: no project was loaded yet
--- Reads: ges.backups, ges.rejected_backups, reports.project_names, reports.graph_names, reports.recovery_point, reports.running, reports.anomalies, reports.growth, reports.load_health.
+-- Reads: ges.backups, ges.rejected_backups, reports.project_names, reports.graph_names, reports.recovery_point, reports.running, reports.recent_anomalies, reports.growth, reports.load_health.
 WITH graphs AS (
     SELECT project_id, COUNT(*) AS graphs,
         COUNT(CASE WHEN graph_deleted_at IS NULL THEN 1 END) AS graphs_at_source
@@ -91,8 +91,7 @@ findings AS (
     FROM listings
     UNION ALL
     SELECT project_id, graph_id, 0, 0, 0, 0, 0, 0, 1, 0
-    FROM reports.anomalies
-    WHERE started_at > CURRENT_TIMESTAMP - INTERVAL '168' HOUR
+    FROM reports.recent_anomalies
     UNION ALL
     SELECT g.project_id, g.graph_id,
         CASE WHEN g.level_mb < g.level_before_mb THEN 1 ELSE 0 END, 0, 0, 0, 0, 0, 0, 1

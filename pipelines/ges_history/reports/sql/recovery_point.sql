@@ -22,7 +22,7 @@
 -- Time: last_success_at
 -- Now: CASE WHEN graph_deleted_at IS NULL THEN 0 ELSE 1 END, CASE WHEN successes = 0 THEN 0 WHEN overdue THEN 1 ELSE 2 END, age_when_known_hours / NULLIF(usual_gap_hours, 0) DESC NULLS LAST
 -- Empty: no graph is known: the projects are empty, or were not loaded yet
--- Reads: ges.backups, reports.graph_names.
+-- Reads: ges.backups, reports.recent_successes, reports.graph_names.
 WITH gaps AS (
     SELECT project_id, graph_id, started_at,
         (start_timestamp - LAG(start_timestamp) OVER (
@@ -31,11 +31,10 @@ WITH gaps AS (
         ROW_NUMBER() OVER (
             PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
         ) AS place
-    FROM ges.backups
-    WHERE status = 'success'
+    FROM reports.recent_successes
 ),
 rhythm AS (
-    SELECT project_id, graph_id, COUNT(*) AS successes, MAX(started_at) AS last_success_at,
+    SELECT project_id, graph_id,
         MEDIAN(CASE WHEN place < 30 THEN gap_hours END) AS usual_gap_hours,
         MAX(
             CASE WHEN started_at > CURRENT_TIMESTAMP - INTERVAL '2160' HOUR THEN gap_hours END
@@ -43,13 +42,20 @@ rhythm AS (
     FROM gaps
     GROUP BY project_id, graph_id
 ),
+totals AS (
+    SELECT project_id, graph_id, COUNT(*) AS successes, MAX(started_at) AS last_success_at
+    FROM ges.backups
+    WHERE status = 'success'
+    GROUP BY project_id, graph_id
+),
 aged AS (
-    SELECT n.project_id, n.graph_id, n.graph_name, n.project_name, r.last_success_at,
-        (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.last_success_at)) / 3600.0 AS rpo_age_hours,
-        r.usual_gap_hours, r.longest_gap_hours, COALESCE(r.successes, 0) AS successes,
+    SELECT n.project_id, n.graph_id, n.graph_name, n.project_name, t.last_success_at,
+        (EPOCH(CURRENT_TIMESTAMP) - EPOCH(t.last_success_at)) / 3600.0 AS rpo_age_hours,
+        r.usual_gap_hours, r.longest_gap_hours, COALESCE(t.successes, 0) AS successes,
         n.graph_deleted_at, n.known_until,
-        (EPOCH(n.known_until) - EPOCH(r.last_success_at)) / 3600.0 AS age_when_known_hours
+        (EPOCH(n.known_until) - EPOCH(t.last_success_at)) / 3600.0 AS age_when_known_hours
     FROM reports.graph_names AS n
+    LEFT JOIN totals AS t ON n.project_id = t.project_id AND n.graph_id = t.graph_id
     LEFT JOIN rhythm AS r ON n.project_id = r.project_id AND n.graph_id = r.graph_id
 )
 SELECT project_id, graph_id, graph_name, project_name, last_success_at, rpo_age_hours,
