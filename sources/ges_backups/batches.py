@@ -16,6 +16,7 @@ from dlt.common.schema import Schema
 from .client import GesClient
 from .graph import PROJECT_WIDE, GraphListing, ListingOptions
 from .known import Known
+from .listing import Cursor
 from .page_size import PageSize
 from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
@@ -28,6 +29,7 @@ from .schema import (
     graph_rows,
     plain_table,
 )
+from .unlisted import GONE, Asked, Followed, list_unlisted
 
 BATCH_ROWS = 20_000
 
@@ -40,6 +42,9 @@ class Observer(Protocol):
 
     def listed(self, listing: GraphListing) -> bool:
         """One graph was listed. True: an unchanged listing is recorded by the observer."""
+
+    def sent(self, requests: int) -> None:
+        """So many requests were sent beside those for the graphs and their list."""
 
     def rejected(self, record: Rejected) -> None:
         """A record was rejected that no earlier load reported."""
@@ -171,6 +176,10 @@ class ProjectLoad:
         self._rejected: set[str] = set()
         self._read_schema: Callable[[], Schema] = lambda: Schema("ges_backups")
         self._found: dict[str, dict[str, Any]] = {}
+        self._told_graphs: set[str] = set()
+        self._followed = Followed()
+        self._asked = Asked.from_json((known.project or {}).get("cursor"))
+        self._cursors = _cursors(known, is_project=project.graph_ids == [PROJECT_WIDE])
         self._gone: dict[str, datetime] = {}
         self._shared: dict[str, pa.Table] = {}
         self._requests = 0
@@ -189,13 +198,8 @@ class ProjectLoad:
         if self._observer:
             self._observer.begin(self._project.id, len(graph_ids), self._requests)
         pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
-        cursors = {
-            graph_id: listing.cursor
-            for graph_id, listing in self._known.listings.items()
-            if listing.cursor is not None
-        }
         is_touched = self._known.project is None
-        for listing in pool.iter_listings(graph_ids, cursors):
+        for listing in pool.iter_listings(graph_ids, self._cursors):
             self._collector.update("Graphs", 1, total=len(graph_ids))
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
@@ -203,6 +207,10 @@ class ProjectLoad:
                 yield self._batch(pending)
                 pending = _Pending()
                 pa.default_memory_pool().release_unused()
+        if self._project.graph_ids is None and self._asked.is_due(self._options):
+            self._take_unlisted(pending)
+            is_touched = True
+        self._forget_cursors(pending)
         if last := self._batch(pending):
             is_touched = True
             yield last
@@ -228,7 +236,7 @@ class ProjectLoad:
             for graph_id, listing in self._known.listings.items()
             if graph_id not in self._found
             and graph_id != PROJECT_WIDE
-            and listing.outcome not in ("missing", "forbidden")
+            and listing.outcome not in GONE
         ]
         return [*self._found, *sorted(left)]
 
@@ -238,10 +246,43 @@ class ProjectLoad:
             self._take_graphs_of_rows(listing, pending)
         else:
             self._take_graph(listing, pending)
+            if listing.graph_id in self._found or not _is_gone(listing):
+                self._followed.add(listing)
         if listing.unchanged and observed and not self._has_learned():
             return
         pending.listings.append(self._listing_row(listing))
         pending.size += 1
+        self._take_rows(listing, pending)
+
+    def _take_unlisted(self, pending: _Pending) -> None:
+        """What deleted graphs have left; where that is not told, nobody can mend it."""
+        listing = list_unlisted(
+            self._client,
+            self._project.id,
+            self._options,
+            self._concurrency,
+            self._known,
+            self._followed,
+        )
+        self._asked = Asked(listing.listed_at.timestamp(), listing.outcome)
+        if self._observer:
+            self._observer.sent(listing.requests)
+        self._take_graphs_of_rows(listing, pending)
+        self._take_rows(listing, pending)
+
+    def _forget_cursors(self, pending: _Pending) -> None:
+        """Drop the cursors of the other kind of listing: what this one marks, they do not know of."""
+        is_project = self._project.graph_ids == [PROJECT_WIDE]
+        others = [
+            graph_id
+            for graph_id, listing in self._known.listings.items()
+            if listing.cursor is not None and (graph_id == PROJECT_WIDE) != is_project
+        ]
+        for table in self._known.iter_listings(self._project.id, others):
+            pending.listings += [{**row, "cursor": None} for row in table.to_pylist()]
+
+    def _take_rows(self, listing: GraphListing, pending: _Pending) -> None:
+        """The records that a listing brought, and what it does not hold any more."""
         for record in listing.rejected:
             self._reject(record, pending)
         if listing.rows is not None:
@@ -280,14 +321,19 @@ class ProjectLoad:
         row = {**row, "deleted_at": mark}
         if known is None or any(known.get(name) != row[name] for name in GRAPH_COLUMNS):
             pending.graphs.append(row)
+            self._told_graphs.add(listing.graph_id)
 
     def _take_graphs_of_rows(self, listing: GraphListing, pending: _Pending) -> None:
         """The rows of the graphs whose backups a listing of the project brought, where they differ."""
         for row in graph_rows(_graphs_of(listing), self._project.id):
+            if row["id"] in self._told_graphs:
+                continue
             known = self._known.graphs.get(str(row["id"])) or {}
-            mark = (
-                (known.get("deleted_at") or listing.listed_at) if row["status"] == "400" else None
-            )
+            mark = known.get("deleted_at")
+            if row["status"] == "400":
+                mark = mark or listing.listed_at
+            elif self._project.graph_ids is not None:  # else it is not in the list of graphs
+                mark = None
             told = {**known, **{name: value for name, value in row.items() if value is not None}}
             told = {**{name: told.get(name) for name in GRAPH_COLUMNS}, "deleted_at": mark}
             if any(known.get(name) != told[name] for name in GRAPH_COLUMNS):
@@ -299,12 +345,16 @@ class ProjectLoad:
         return learned is not None and learned != self._told_size
 
     def _listing_row(self, listing: GraphListing) -> dict[str, Any]:
-        known = self._known.listings.get(listing.graph_id)
-        cursor = listing.cursor or (known.cursor if known else None)
+        cursor = listing.cursor or self._cursors.get(listing.graph_id)
+        if listing.graph_id not in self._found and _is_gone(listing):
+            cursor = None  # the project's listing may mark what this graph has left
         if cursor is not None:
             self._told_size = self._size.to_state()
             cursor = replace(cursor, page_size=self._told_size)
-        complete_at = listing.last_complete_at
+        known = self._known.listings.get(listing.graph_id)
+        complete_at = known.last_complete_at if known else None
+        if listing.last_complete_at:
+            complete_at = datetime.fromtimestamp(listing.last_complete_at, UTC)
         error = listing.error
         return {
             "project_id": self._project.id,
@@ -316,7 +366,7 @@ class ProjectLoad:
             "backup_count": listing.backup_count,
             "requests": listing.requests,
             "restarts": listing.restarts,
-            "last_complete_at": datetime.fromtimestamp(complete_at, UTC) if complete_at else None,
+            "last_complete_at": complete_at,
             "cursor": cursor.to_json() if cursor else None,
         }
 
@@ -393,18 +443,22 @@ class ProjectLoad:
 
     def _against_known(self, rows: pa.Table | None, pending: _Pending) -> pa.Table | None:
         """Note which known backups are not listed any more; hold back rows that another graph keeps."""
+        graph_ids = set(pending.complete)
         if PROJECT_WIDE in pending.complete:
-            graph_ids = set(self._known.holding)
-        else:
-            graph_ids = set(pending.complete)
-            if rows is not None:
-                graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
+            graph_ids |= self._known.holding - self._followed.ids
+        if rows is not None:
+            graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
         known = self._known.backups_of(sorted(graph_ids & self._known.holding))
+        owner = known.column("graph_id")
+        followed = pa.array(self._followed.ids, pa.string())
         for graph_id, (listed_at, listed) in pending.complete.items():
-            here = pc.invert(known.column("is_marked"))
-            if graph_id != PROJECT_WIDE:
-                here = pc.and_(here, pc.equal(known.column("graph_id"), graph_id))
-            ids = known.column("id").filter(here)
+            if graph_id == PROJECT_WIDE:
+                is_of_list = pc.invert(pc.is_in(owner, followed))
+            else:
+                is_of_list = pc.equal(owner, graph_id)
+            ids = known.column("id").filter(
+                pc.and_(pc.invert(known.column("is_marked")), is_of_list)
+            )
             gone = ids.filter(pc.invert(pc.is_in(ids, value_set=listed)))
             self._gone.update(dict.fromkeys(gone.to_pylist(), listed_at))
         if rows is None or self._project.graph_ids == [PROJECT_WIDE]:
@@ -453,6 +507,7 @@ class ProjectLoad:
             "region": self._project.region,
             "first_listed_at": known["first_listed_at"] if known else now,
             "last_listed_at": now,
+            "cursor": self._asked.to_json(),
         }
         batch = Batch(projects=plain_table([row], PROJECT_COLUMNS))
         if known is None:
@@ -461,6 +516,20 @@ class ProjectLoad:
             batch.listings = plain_table([], LISTING_COLUMNS)
             batch.rejected = plain_table([], REJECTED_COLUMNS)
         return batch
+
+
+def _cursors(known: Known, *, is_project: bool) -> dict[str, Cursor]:
+    """The cursors that hold: not those of graphs whose backups another listing may have marked."""
+    return {
+        graph_id: listing.cursor
+        for graph_id, listing in known.listings.items()
+        if listing.cursor is not None and (is_project or listing.outcome not in GONE)
+    }
+
+
+def _is_gone(listing: GraphListing) -> bool:
+    """Whether nothing of a graph can be read."""
+    return listing.outcome in GONE and listing.rows is None
 
 
 def _graph_id(rows: pa.Table) -> str:

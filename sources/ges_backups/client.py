@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,6 +126,12 @@ class GesClient:
             return read(self._send_authorized(path, params, on_attempt))
 
         return self._retry(attempt, self.request_seconds)
+
+    def within(self, seconds: float) -> "GesClient":
+        """The same client, which tries each request for no longer than so many seconds."""
+        client = copy(self)
+        client.request_seconds = min(seconds, self.request_seconds)
+        return client
 
     def answers(self, path: str) -> bool:
         """Whether the API answers at all, be it with a refusal: tells a bad graph from a dead source."""

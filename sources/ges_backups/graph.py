@@ -90,12 +90,16 @@ class ListingOptions:
         full: Read everything, whatever the cursor says.
         window: Only a window of starts is loaded: read everything, move no cursor, mark nothing.
         full_listing_seconds: Age of the last complete listing from which another is due.
+        is_extra: The load is complete without this listing: whatever fails is only its outcome.
+        enough: A list of no more rows than these is not read behind its first page; None reads all.
     """
 
     page_size: int | PageSize
     full: bool
     window: bool
     full_listing_seconds: float
+    is_extra: bool = False
+    enough: int | None = None
 
 
 def backups_path(project_id: str, graph_id: str) -> str:
@@ -162,7 +166,8 @@ class GraphReader:
         except Forbidden as error:
             return self._failed("forbidden", error)
         except TransientError as error:
-            if not self._client.answers(f"/v2/{self._path.split('/')[2]}/graphs"):
+            graphs = f"/v2/{self._path.split('/')[2]}/graphs"
+            if not self._options.is_extra and not self._client.answers(graphs):
                 raise SourceDown(f"The API does not answer: {error}") from error
             return self._failed("failed", error)
         except AnswerError as error:
@@ -178,6 +183,9 @@ class GraphReader:
                 return self._recent(self._cursor, listed)
         if first is None or self._options.full or _is_short_of(first, limit):
             first = self._fetch(0, limit)
+        if self._options.enough is not None and first.count <= self._options.enough:
+            rows, rejected = self._collect()
+            return self._result("incremental", first.count, rows=rows, rejected=rejected)
         if self._is_same(first) and first.is_last and not self._is_due(self._cursor):
             return self._result("complete", first.count, unchanged=True)
         listed = read_complete(

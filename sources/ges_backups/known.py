@@ -46,7 +46,8 @@ class Known:
     """What the warehouse holds of a project; an empty one knows nothing, so all is listed in full.
 
     Attributes:
-        project: Its row of `ges.projects`, None before the first load.
+        project: Its row of `ges.projects`, None before the first load; without a cursor where it
+            has none, or the load that wrote it is not complete.
         listings: By graph id.
         graphs: Rows of `ges.graphs` by id.
         holding: Ids of graphs of which it holds backups.
@@ -91,8 +92,17 @@ class Known:
 
     def iter_rows(self, ids: Iterable[str]) -> Iterator[pa.Table]:
         """The whole rows of backups, in parts."""
-        for part in _parts(ids):
-            table = self.ask(f"SELECT * FROM {{backups}} WHERE id IN {_literals(part)}")
+        return self._iter_whole("{backups} WHERE id", ids)
+
+    def iter_listings(self, project_id: str, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
+        """The whole rows of listings, in parts."""
+        return self._iter_whole(
+            f"{{listings}} WHERE project_id = '{project_id}' AND graph_id", graph_ids
+        )
+
+    def _iter_whole(self, column: str, values: Iterable[str]) -> Iterator[pa.Table]:
+        for part in _parts(values):
+            table = self.ask(f"SELECT * FROM {column} IN {_literals(part)}")
             if table is not None:
                 yield table
 
@@ -121,7 +131,7 @@ def read_known(project_id: str, ask: Ask) -> Known:
     holding = _rows(ask(f"SELECT DISTINCT graph_id FROM {{backups}} {of_project}"))
     rejected = ask(f"SELECT record_hash FROM {{rejected_backups}} {of_project}")
     return Known(
-        project=projects[0] if projects else None,
+        project=_project(projects[0], complete) if projects else None,
         listings={row["graph_id"]: _listing(row, complete) for row in listings},
         graphs={row["id"]: row for row in graphs},
         holding=frozenset(row["graph_id"] for row in holding),
@@ -129,6 +139,11 @@ def read_known(project_id: str, ask: Ask) -> Known:
         rejected=frozenset(rejected.column(0).to_pylist() if rejected is not None else ()),
         ask=ask,
     )
+
+
+def _project(row: dict[str, Any], complete: set[str]) -> dict[str, Any]:
+    """A row of `ges.projects`; in a database of an earlier release it has no cursor."""
+    return {**row, "cursor": row.get("cursor") if row.get("_dlt_load_id") in complete else None}
 
 
 def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:

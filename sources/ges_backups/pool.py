@@ -184,9 +184,11 @@ class GraphPool:
                 self._side_by_side,
             )
             return reader.read()
-        except (CredentialsError, SourceDown, Cancelled):
+        except Cancelled:
             raise
         except Exception as error:
+            if isinstance(error, CredentialsError | SourceDown) and not self._options.is_extra:
+                raise
             return unforeseen(self._project_id, graph_id, error, reader.requests if reader else 0)
 
     def _side_by_side(

@@ -123,6 +123,11 @@ PROJECT_COLUMNS: dict[str, Any] = {
     "region": {"data_type": "text", "description": "Region, or the host of the endpoint."},
     "first_listed_at": {"data_type": "timestamp", "description": "When it was first listed, UTC."},
     "last_listed_at": {"data_type": "timestamp", "description": "When it was last listed, UTC."},
+    "cursor": {
+        "data_type": "text",
+        "description": "When it was asked last what deleted graphs have left, and what came of it, JSON;"
+        " it counts if the load of the row is complete.",
+    },
 }
 REJECTED_COLUMNS: dict[str, Any] = {
     "record_hash": {"data_type": "text", "nullable": False, "description": "Names this version."},

@@ -66,8 +66,8 @@ def ges_backups(
         region: Used where no endpoint is given.
         graph_ids: Graphs to list; None lists all that ListGraphs answers.
         credentials: A token; or user name, password and domain; or access key and secret key.
-        listing: ``graphs`` lists each graph; ``project`` lists all backups of the project at once,
-            those of deleted graphs included.
+        listing: ``graphs`` lists each graph, and once per `full_listing_interval` what deleted ones
+            have left; ``project`` lists all backups of the project at once, those included.
         page_size: Rows asked for in a page, 1 to 10,000, or ``auto``: as many as the server gives.
         concurrency: Requests in flight at once, 1 to 64.
         full_listing_interval: Age (``24h``, ``30m``, ``7d``) of the last complete listing of a

@@ -45,7 +45,7 @@ def test_summary_for_people(command: Command, history: Warehouse, fleet: Fleet) 
     lines = first.lines
     assert lines[0] == "graphs    2 listed"
     assert lines[1] == "backups   7 new, 0 changed, 0 deleted; 1 running, 7 in the history"
-    assert re.fullmatch(r"cost      3 requests, \d+\.\d s", lines[2])
+    assert re.fullmatch(r"cost      4 requests, \d+\.\d s", lines[2])
     assert lines[3] == "database  ges_backups.duckdb"
     second = command.load()
     assert second.lines[1].startswith("backups   nothing new, nothing changed; 1 running")
@@ -72,7 +72,7 @@ def test_json_holds_the_same_for_programs(command: Command, fleet: Fleet) -> Non
         "running": 0,
         "total": 6,
     }
-    assert found["requests"] == 4
+    assert found["requests"] == 5  # the list, three graphs, and once what deleted ones have left
     assert isinstance(found["seconds"], float)
     by_outcome: dict[str, Any] = {problem["outcome"]: problem for problem in found["problems"]}
     assert by_outcome["forbidden"]["graph_id"] == "g3"

@@ -134,6 +134,57 @@ def test_a_graph_whose_answers_stay_wrong_is_reported_and_the_others_are_loaded(
     assert_exact(ledger, emulator.fleet)
 
 
+@pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+def test_a_fault_that_passes_is_not_seen_where_a_project_is_listed(
+    emulator: Emulator, ledger: Ledger, fault: Fault, order: str
+) -> None:
+    ledger.listing = "project"
+    emulator.order = order
+    emulator.faults.add(fault, at={1, 3, 4})
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+
+    for graph in emulator.fleet.graphs:
+        fill(graph, 2, first=100)
+    emulator.faults.add(fault, at={2, 3})
+    ledger.load(emulator, page_size=4)
+    assert_exact(ledger, emulator.fleet)
+    assert ledger.last_outcomes.keys() == {"*"}
+    assert {listing.error for listing in ledger.outcomes} == {None}
+
+
+@pytest.mark.parametrize("listing", ["graphs", "project"])
+@pytest.mark.parametrize("fault", [*LASTING, *OF_PAGES], ids=lambda fault: fault.name)
+def test_a_project_whose_listing_stays_wrong_marks_nothing_by_it(
+    emulator: Emulator, ledger: Ledger, fault: Fault, listing: str
+) -> None:
+    fleet = emulator.fleet
+    fleet.delete_graph("g2")
+    ledger.listing = listing
+    ledger.load(emulator, page_size=4)
+    every = [*fleet.graphs, *fleet.deleted_graphs]
+    assert ledger.listed == {backup.id for graph in every for backup in graph.backups}
+    for graph in every:
+        graph.delete_backup(graph.backups[0])
+    emulator.faults.add(fault, times=None, path="all_backups")
+    started = time.monotonic()
+
+    ledger.load(emulator, page_size=4, request_seconds=1, full=True)
+
+    assert time.monotonic() - started < 8
+    if listing == "project":
+        assert ledger.last_outcomes["*"] in ("failed", "forbidden")
+        assert ledger.deleted == set()
+    else:
+        assert ledger.last_outcomes == {"g1": "complete", "g3": "complete"}
+        assert ledger.deleted == {"g1-b0", "g3-b0"}
+    emulator.faults.clear()
+    ledger.load(emulator, page_size=4, full_listing_interval="0s")
+    assert ledger.deleted == {"g1-b0", "g2-b0", "g3-b0"}
+    assert ledger.listed == {backup.id for graph in every for backup in graph.backups}
+
+
 def stop_answering_after_the_list_of_graphs(emulator: Emulator) -> None:
     emulator.faults.add(Fault.http(503), None, path="backups")
     emulator.faults.add(Fault.http(503), None, path="graphs", at=range(3, 999))

@@ -1,13 +1,15 @@
-"""Random lives of a fleet: it starts, ends, deletes, imports, turns and shrinks while loads run.
+"""Random lives of projects: they start, end, delete, import, turn and shrink while loads run.
 
-A model of a few lines knows what must be in the warehouse. Most lives go to a ledger (reading over
-HTTP, no database), some through dlt into DuckDB. `GES_SOAK=20` makes twenty times as many; a life
-that fails is printed with a blob that repeats it.
+A model of a few lines knows what must be in the warehouse, whichever way each of two projects is
+listed at the time. Most lives go to a ledger (reading over HTTP, no database), some through dlt into
+DuckDB. `GES_SOAK=20` makes twenty times as many; a life that fails is printed with a blob that
+repeats it.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,8 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ges_emulator import Backup, Emulator, Graph, Request
-from harness import DAY_MS, FIRST_MS, Row, Warehouse, examples, expected_row, fleet_of, served
+from ges_backups.graph import PROJECT_WIDE
+from ges_emulator import Backup, Emulator, Fleet, Graph, Request
+from harness import DAY_MS, FIRST_MS, NOW, Row, Warehouse, examples, expected_row, fill
 from ledger import Ledger
 from postgres_history import PostgresHistory
 from postgres_server import PostgresDatabase, PostgresServer
@@ -36,41 +39,140 @@ DRIFTS = ("append", "append", "start", "finish", "delete", "delete oldest", "imp
 MUDDLING = ("import", "turn")
 
 
+LISTINGS = st.sampled_from(["graphs", "project"])
+INTERVALS = st.sampled_from(["24h", "24h", "24h", "0s"])
+READ = ("complete", "incremental")
+
+
+@dataclass
+class Side:
+    """A project, its server, and what is known of its life.
+
+    `muddled` are graphs, or `PROJECT_WIDE`, of which counts may add up by coincidence until the next
+    complete listing; `left` are graphs that can come back.
+    """
+
+    emulator: Emulator
+    listing: str = "graphs"
+    clock: int = FIRST_MS + 1000 * DAY_MS
+    made: int = 0
+    muddled: set[str] = field(default_factory=set)
+    left: dict[str, list[Backup]] = field(default_factory=dict)
+    ever: set[str] = field(default_factory=set)
+    marks: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.emulator.fleet
+
+    def muddle(self, graphs: Iterable[Graph]) -> None:
+        """From now on these may not be exact until they were read in full."""
+        if self.listing == "project":
+            self.muddled.add(PROJECT_WIDE)
+        self.muddled.update(graph.id for graph in graphs)
+
+    def is_muddled(self, graph_id: str) -> bool:
+        return bool(self.muddled & {graph_id, PROJECT_WIDE})
+
+    def settle(self, outcomes: dict[str, str]) -> None:
+        """What was read in full is known again."""
+        complete = {key for key, outcome in outcomes.items() if outcome == "complete"}
+        if self.listing == "project":
+            self.muddled = set() if PROJECT_WIDE in complete else self.muddled
+            return
+        self.muddled -= complete
+        if complete >= {graph.id for graph in self.fleet.graphs}:
+            self.muddled.discard(PROJECT_WIDE)
+
+
+def listed_by(fleet: Fleet, graphs: Iterable[Graph]) -> dict[str, Row]:
+    """The rows of these graphs, as they are listed now."""
+    return {
+        backup.id: expected_row(backup.record, fleet.project_id)
+        for graph in graphs
+        for backup in graph.backups
+    }
+
+
+class Shelf:
+    """A ledger for each project, taken for one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ledgers: dict[str, Ledger] = {}
+
+    def load(self, emulator: Emulator, listing: str, **settings: Any) -> None:
+        """One load of a project."""
+        project_id = emulator.fleet.project_id
+        ledger = self._ledgers.setdefault(project_id, Ledger(self._folder))
+        ledger.listing = listing
+        ledger.load(emulator, **settings)
+
+    @property
+    def backups(self) -> dict[str, Row]:
+        """Those of all projects."""
+        return {key: row for one in self._ledgers.values() for key, row in one.backups.items()}
+
+    def outcomes_of(self, project_id: str) -> dict[str, str]:
+        """What became of each listing of a project's last load."""
+        return self._ledgers[project_id].last_outcomes
+
+
 class Life(RuleBasedStateMachine):
-    """A fleet, its server, and a store that loads go to."""
+    """Two projects, their servers, and a store that loads go to; one of them lives at a time."""
 
     store: Any
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="life-"))
-        self.fleet = fleet_of(graphs=2, backups=5)
-        self.emulator = Emulator(self.fleet)
-        self.emulator.start()
+        self.sides = []
+        for seed, name in enumerate(("orders", "risk"), 1):
+            fleet = Fleet(project_id=name, now=NOW, seed=seed)
+            for number in (1, 2):
+                fill(fleet.add_graph(f"{name}{number}"), 5)
+            emulator = Emulator(fleet)
+            emulator.start()
+            self.sides.append(Side(emulator))
+        self.side = self.sides[0]
         self.store = self.make_store()
-        self.clock = FIRST_MS + 1000 * DAY_MS
-        self.made = 0
-        self.muddled: set[str] = set()
-        self.left: dict[str, list[Backup]] = {}
-        self.ever: set[str] = set()
-        self.marks: dict[str, Any] = {}
 
     def make_store(self) -> Any:
         """Where loads go."""
-        return Ledger(self.folder)
+        return Shelf(self.folder)
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.side.fleet
+
+    @property
+    def emulator(self) -> Emulator:
+        return self.side.emulator
 
     def teardown(self) -> None:
-        """Stop the server, remove the files."""
-        self.emulator.before_answer = None
-        self.emulator.stop()
+        """Stop the servers, remove the files."""
+        for side in self.sides:
+            side.emulator.before_answer = None
+            side.emulator.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-        assert self.emulator.errors == []
+        assert all(side.emulator.errors == [] for side in self.sides)
 
     # What happens at the source
 
-    @initialize(order=ORDERS, cap=CAPS)
-    def begin(self, order: str, cap: int | None) -> None:
-        self.emulator.order, self.emulator.page_cap = order, cap
+    @initialize(order=ORDERS, cap=CAPS, listings=st.tuples(LISTINGS, LISTINGS))
+    def begin(self, order: str, cap: int | None, listings: tuple[str, str]) -> None:
+        for side, listing in zip(self.sides, listings, strict=True):
+            side.emulator.order, side.emulator.page_cap, side.listing = order, cap, listing
+
+    @rule()
+    def turn_to_the_other_project(self) -> None:
+        self.side = self.sides[self.side is self.sides[0]]
+
+    @rule(listing=LISTINGS)
+    def list_otherwise(self, listing: str) -> None:
+        if listing != self.side.listing:
+            self.side.listing = listing
+            self.side.muddle(self.fleet.graphs)  # nothing is known until all is read in full
 
     @rule(order=ORDERS, cap=CAPS)
     def serve_otherwise(self, order: str, cap: int | None) -> None:
@@ -83,8 +185,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(backups=st.integers(0, 12))
     def add_graph(self, backups: int) -> None:
-        self.made += 1
-        graph = self.fleet.add_graph(f"late{self.made}")
+        self.side.made += 1
+        graph = self.fleet.add_graph(f"{self.fleet.project_id}late{self.side.made}")
         for _ in range(backups):
             self.append(graph)
 
@@ -92,30 +194,45 @@ class Life(RuleBasedStateMachine):
     @rule(graph=PLACES)
     def remove_graph(self, graph: int) -> None:
         gone = self.pick(graph)
-        self.left[gone.id] = gone.backups
+        self.side.left[gone.id] = gone.backups
         self.fleet.forget_graph(gone.id)
 
-    @precondition(lambda self: self.left)
+    @precondition(lambda self: len(self.fleet.graphs) > 1)
+    @rule(graph=PLACES)
+    def delete_graph_and_leave_its_backups(self, graph: int) -> None:
+        gone = self.pick(graph)
+        self.side.muddle([gone])  # the status of its older backups changed
+        self.fleet.delete_graph(gone.id)
+
+    @precondition(lambda self: self.fleet.deleted_graphs)
+    @rule(graph=PLACES, place=PLACES)
+    def delete_what_a_deleted_graph_left(self, graph: int, place: int) -> None:
+        deleted = self.fleet.deleted_graphs
+        rows = deleted[graph % len(deleted)].backups
+        if rows:
+            deleted[graph % len(deleted)].delete_backup(rows[place % len(rows)])
+
+    @precondition(lambda self: self.side.left)
     @rule(kept=st.integers(0, 5))
     def bring_graph_back(self, kept: int) -> None:
-        graph_id, backups = self.left.popitem()
+        graph_id, backups = self.side.left.popitem()
         graph = self.fleet.add_graph(graph_id)
-        self.muddled.add(graph_id)
+        self.side.muddle([graph])
         for backup in backups[kept:]:
             graph.add_record(backup.record, start_ms=backup.start_ms)
 
     @rule(graph=PLACES)
     def rename(self, graph: int) -> None:
-        self.made += 1
-        self.pick(graph).rename(f"name {self.made}")
-        self.muddled.add(self.pick(graph).id)
+        self.side.made += 1
+        self.pick(graph).rename(f"name {self.side.made}")
+        self.side.muddle([self.pick(graph)])
 
     def move(self, kind: str, graph_number: int, place: int) -> None:  # noqa: C901, one line a move
         """One move of one graph."""
         graph = self.pick(graph_number)
         rows = graph.backups
         if kind in MUDDLING:
-            self.muddled.add(graph.id)
+            self.side.muddle([graph])
         match kind:
             case "append":
                 self.append(graph)
@@ -131,12 +248,12 @@ class Life(RuleBasedStateMachine):
             case "delete oldest" if rows:
                 graph.delete_backup(rows[0])
             case "import":
-                self.made += 1
-                graph.add_backup(FIRST_MS + place * DAY_MS + self.made, method="import")
+                self.side.made += 1
+                graph.add_backup(FIRST_MS + place * DAY_MS + self.side.made, method="import")
             case "cap":
                 self.emulator.page_cap = place % 9 + 1
             case "turn":
-                self.muddled.update(graph.id for graph in self.fleet.graphs)
+                self.side.muddle(self.fleet.graphs)
                 self.emulator.order = ("old_to_new", "new_to_old", "shuffled")[place % 3]
 
     def pick(self, number: int) -> Graph:
@@ -144,8 +261,8 @@ class Life(RuleBasedStateMachine):
         return graphs[number % len(graphs)]
 
     def append(self, graph: Graph, **fields: Any) -> None:
-        self.clock += 1000
-        graph.add_backup(self.clock, **fields)
+        self.side.clock += 1000
+        graph.add_backup(self.side.clock, **fields)
 
     # What a load must do
 
@@ -153,27 +270,34 @@ class Life(RuleBasedStateMachine):
         page_size=st.sampled_from([1, 2, 3, 5, 10, 100]),
         full=st.sampled_from([False, False, False, True]),
         concurrency=st.integers(1, 4),
+        interval=INTERVALS,
     )
-    def load(self, page_size: int, full: bool, concurrency: int) -> None:
-        """A load of a fleet that stands still is exact."""
-        self.store.load(self.emulator, page_size=page_size, full=full, concurrency=concurrency)
-        self.check_history(served(self.fleet))
-        rows, now = self.store.backups, served(self.fleet)
-        for graph in self.exact_graphs():
-            listed = {key for key, row in rows.items() if row["graph_id"] == graph.id}
-            expected = {key for key, row in now.items() if row["graph_id"] == graph.id}
-            marked = {key for key in listed if rows[key]["deleted_at"] is not None}
-            assert listed - marked == expected
-            for key in expected:
-                assert {name: rows[key][name] for name in now[key]} == now[key]
+    def load(self, page_size: int, full: bool, concurrency: int, interval: str = "24h") -> None:
+        """A load of a project that stands still is exact."""
+        self.load_one(
+            page_size=page_size,
+            full=full,
+            concurrency=concurrency,
+            full_listing_interval=interval,
+        )
+        sees_deleted = self.side.listing == "project" or full or interval == "0s"
+        deleted = self.fleet.deleted_graphs if sees_deleted else []
+        self.check_history(listed_by(self.fleet, [*self.fleet.graphs, *deleted]))
+        rows = self.rows()
+        for graph in self.exact_graphs(deleted):
+            now = listed_by(self.fleet, [graph])
+            known = {key for key, row in rows.items() if row["graph_id"] == graph.id}
+            assert {key for key in known if rows[key]["deleted_at"] is None} == set(now)
+            for key, expected in now.items():
+                assert {name: rows[key][name] for name in expected} == expected
 
     @rule(page_size=st.sampled_from([2, 5, 100]))
     def load_twice(self, page_size: int) -> None:
         """The second of two loads changes nothing."""
         self.load(page_size, full=False, concurrency=2)
-        before = self.store.backups
-        self.store.load(self.emulator, page_size=page_size)
-        assert self.store.backups == before
+        before = self.rows()
+        self.load_one(page_size=page_size)
+        assert self.rows() == before
 
     @rule(
         page_size=st.sampled_from([1, 2, 3, 5, 10]),
@@ -187,9 +311,9 @@ class Life(RuleBasedStateMachine):
         self, page_size: int, full: bool, concurrency: int, script: list[tuple[int, str, int, int]]
     ) -> None:
         """What was listed throughout is there and unmarked, whatever moved between the pages."""
-        before = served(self.fleet)
+        before = listed_by(self.fleet, [*self.fleet.graphs, *self.fleet.deleted_graphs])
         asked = [0]
-        muddled = bool(self.muddled)
+        muddled = bool(self.side.muddled)
 
         def drift(request: Request) -> None:
             asked[0] += 1
@@ -199,40 +323,64 @@ class Life(RuleBasedStateMachine):
 
         self.emulator.before_answer = drift
         try:
-            self.store.load(self.emulator, page_size=page_size, full=full, concurrency=concurrency)
+            self.load_one(page_size=page_size, full=full, concurrency=concurrency)
         finally:
             self.emulator.before_answer = None
-        after = served(self.fleet)
+        after = listed_by(self.fleet, [*self.fleet.graphs, *self.fleet.deleted_graphs])
         throughout = {key: row for key, row in after.items() if before.get(key) == row}
-        self.check_history(throughout)
+        self.check_history(throughout, came_back=before)
         if not muddled and not any(kind in MUDDLING for _, kind, _, _ in script):
             self.check_fresh(throughout)
 
-    def exact_graphs(self) -> list[Graph]:
-        """Graphs of which the last load must know everything."""
-        outcomes = self.store.last_outcomes
-        self.muddled -= {key for key, outcome in outcomes.items() if outcome == "complete"}
-        assert all(outcomes[graph.id] in ("complete", "incremental") for graph in self.fleet.graphs)
-        return [graph for graph in self.fleet.graphs if graph.id not in self.muddled]
+    def load_one(self, **settings: Any) -> None:
+        """One load of the project; the other one's rows stay as they are."""
+        others = self.rows(of_others=True)
+        self.store.load(self.emulator, listing=self.side.listing, **settings)
+        assert self.rows(of_others=True) == others
 
-    def check_history(self, throughout: dict[str, Row]) -> None:
-        """Nothing is ever lost, nothing listed is marked, a mark is set once."""
-        rows = self.store.backups
-        assert self.ever <= rows.keys()
-        self.ever = set(rows)
+    def rows(self, *, of_others: bool = False) -> dict[str, Row]:
+        """The project's rows in the store, or those of all others."""
+        own = self.fleet.project_id
+        return {
+            key: row
+            for key, row in self.store.backups.items()
+            if (row["project_id"] != own) is of_others
+        }
+
+    def outcomes(self) -> dict[str, str]:
+        """What became of each listing of the last load of the project."""
+        return dict(self.store.outcomes_of(self.fleet.project_id))
+
+    def exact_graphs(self, deleted: Iterable[Graph]) -> list[Graph]:
+        """Graphs of which the last load must know everything."""
+        outcomes = self.outcomes()
+        self.side.settle(outcomes)
+        if self.side.listing == "project":
+            assert outcomes[PROJECT_WIDE] in READ
+        else:
+            assert all(outcomes[graph.id] in READ for graph in self.fleet.graphs)
+        graphs = [*self.fleet.graphs, *deleted]
+        return [graph for graph in graphs if not self.side.is_muddled(graph.id)]
+
+    def check_history(self, throughout: dict[str, Row], came_back: Iterable[str] = ()) -> None:
+        """Nothing is ever lost, nothing listed is marked, a mark is set once until it comes back."""
+        rows = self.rows()
+        assert self.side.ever <= rows.keys()
+        self.side.ever = set(rows)
         for key in throughout.keys() & rows.keys():
-            if rows[key]["graph_id"] not in self.muddled:
+            if not self.side.is_muddled(rows[key]["graph_id"]):
                 assert rows[key]["deleted_at"] is None
         marks = {key: row["deleted_at"] for key, row in rows.items() if row["deleted_at"]}
-        for key in marks.keys() & self.marks.keys():
-            assert marks[key] == self.marks[key]
-        self.marks = marks
+        for key in (marks.keys() & self.side.marks.keys()) - set(came_back):
+            assert marks[key] == self.side.marks[key]
+        self.side.marks = marks
 
     def check_fresh(self, throughout: dict[str, Row]) -> None:
         """What was listed throughout is there with its values; a failed listing promises nothing."""
-        rows, outcomes = self.store.backups, self.store.last_outcomes
+        rows, outcomes = self.rows(), self.outcomes()
         for key, row in throughout.items():
-            if outcomes.get(row["graph_id"]) in ("complete", "incremental"):
+            by = PROJECT_WIDE if self.side.listing == "project" else row["graph_id"]
+            if outcomes.get(by) in READ:
                 assert key in rows
                 assert {name: rows[key][name] for name in row} == row
 
@@ -243,8 +391,17 @@ class LifeInDuckDB(Life):
     def make_store(self) -> Warehouse:
         return Warehouse(self.folder / "history.duckdb")
 
+    def outcomes(self) -> dict[str, str]:
+        """What stands in `ges.listings`; that of the listing that is not taken is left out."""
+        return {
+            row["graph_id"]: row["outcome"]
+            for row in self.store.rows("listings")
+            if row["project_id"] == self.fleet.project_id
+            and (row["graph_id"] == PROJECT_WIDE) is (self.side.listing == "project")
+        }
 
-class LifeInPostgres(Life):
+
+class LifeInPostgres(LifeInDuckDB):
     """The same into PostgreSQL, each life in a database of its own."""
 
     databases: ClassVar[Callable[[], PostgresDatabase]]

@@ -4,7 +4,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,54 @@ def test_fifty_projects_are_loaded(warehouse: Warehouse) -> None:
     assert len(outcome.projects) == 50
     assert outcome.projects["p0"].backups["total"] == 8
     assert outcome.exit_code == 3
+
+
+def test_fifty_projects_of_twenty_graphs_are_exact_and_some_that_are_down_harm_no_other(
+    warehouse: Warehouse,
+) -> None:
+    """Every other one is listed at once, the rest by graphs; five do not answer at first."""
+    fleets = [fleet_called(f"p{number:02}x", graphs=20, backups=3) for number in range(50)]
+    with ExitStack() as running:
+        servers = [running.enter_context(Emulator(fleet)) for fleet in fleets]
+        projects = [
+            {"name": f"p{number}", "project_id": one.fleet.project_id, "endpoint": one.endpoint}
+            | {"listing": ("graphs", "project")[number % 2], "request_seconds": 1}
+            for number, one in enumerate(servers)
+        ]
+
+        def load_fifty() -> LoadOutcome:
+            return load(warehouse.path, projects=projects, credentials={"token": TOKEN})
+
+        def served_by(numbers: Iterable[int]) -> set[str]:
+            return {key for number in numbers for key in served(fleets[number])}
+
+        down = range(10, 15)
+        for number in down:
+            servers[number].stop()
+        first = load_fifty()
+        assert first.exit_code == 3
+        failed = {name for name, one in first.projects.items() if one.outcome == "failed"}
+        assert failed == {f"p{number}" for number in down}
+        assert {problem["project"] for problem in first.problems} == failed
+        assert first.graphs == {"total": 900, "listed": 900, "failed": 0}
+        by_graphs = 25 - sum(number % 2 == 0 for number in down)
+        assert first.requests == by_graphs * (1 + 20 + 1) + (45 - by_graphs)
+        assert warehouse.listed == served_by(set(range(50)) - set(down))
+
+        for number in (7, 8, 11):
+            graph = fleets[number].graphs[7]
+            graph.delete_backup(graph.backups[1])
+            fill(graph, 1, first=50)
+        for number in down:
+            servers[number].start()
+        second = load_fifty()
+        assert (second.exit_code, second.problems) == (0, [])
+        assert second.graphs == {"total": 1000, "listed": 1000, "failed": 0}
+        assert second.backups["total"] == len(warehouse.backups) == 3000 + 2
+        assert warehouse.listed == served_by(range(50))
+        assert {warehouse.backups[key]["graph_id"] for key in warehouse.deleted} == {
+            fleets[number].graphs[7].id for number in (7, 8)
+        }
 
 
 def test_all_that_the_credential_sees_are_loaded(warehouse: Warehouse) -> None:

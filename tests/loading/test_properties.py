@@ -539,12 +539,13 @@ def test_a_fleet_of_single_pages_costs_one_request_a_graph_plus_the_discovery(
 ) -> None:
     fleet = fleet_of(graphs=20, backups=5)
     with Emulator(fleet) as emulator:
-        for _ in range(3):
+        for of_deleted_graphs in (1, 0, 0):
             asked = Asked(emulator)
             warehouse.load(emulator, page_size=page_size)
             assert asked.count("backups") == 20
             assert asked.count("graphs") <= -(-20 // (page_size - 1))
-            assert asked.total == asked.count("backups") + asked.count("graphs")
+            assert asked.count("all_backups") == of_deleted_graphs
+            assert asked.total == 20 + asked.count("graphs") + of_deleted_graphs
     assert_exact(warehouse, fleet)
 
 

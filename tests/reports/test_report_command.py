@@ -19,7 +19,8 @@ import ges_history
 from ges_history import connect, read_report
 from ges_history.cli import cli
 from ges_history.errors import DatabaseError, HistoryError
-from ges_history.reports.read import UnknownGraphError, UnknownReportError
+from ges_history.reports.overview import UnknownGraphError
+from ges_history.reports.read import UnknownReportError
 from ges_history.reports.selection import SelectionError
 from ges_history.reports.views import (
     descriptions,

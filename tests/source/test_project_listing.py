@@ -90,6 +90,22 @@ def test_the_two_listings_take_over_from_each_other(
     assert len(warehouse.deleted) == 3
 
 
+def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) -> None:
+    fleet = fleet_of(graphs=4, backups=3)
+    fleet.add_graph("without any")
+    with Emulator(fleet) as emulator:
+        for _ in range(2):  # the second finds nothing new
+            assert project.load(emulator).graphs == {"total": 4, "listed": 4, "failed": 0}
+        fleet.delete_graph("g1")
+        fleet.forget_graph("g2")
+        assert project.load(emulator).graphs == {"total": 3, "listed": 3, "failed": 0}
+        emulator.faults.add(Fault.http(403), times=None, path="all_backups")
+        outcome = project.load(emulator, full=True)
+        assert outcome.graphs == {"total": 1, "listed": 0, "failed": 1}
+        assert [problem["outcome"] for problem in outcome.problems] == ["forbidden"]
+        assert outcome.exit_code == 3
+
+
 @pytest.mark.parametrize(
     "fault", [Fault.http(403), Fault.http(404), Fault.http(400)], ids=lambda fault: fault.name
 )
@@ -131,7 +147,7 @@ def test_what_was_learned_of_the_pages_is_kept(warehouse: Warehouse) -> None:
             assert asked.total == 4
         asked = Asked(emulator)
         warehouse.load(emulator, full_listing_interval="0s")  # too old: the largest is tried again
-        assert asked.total == 6
+        assert asked.total == 7  # and it is asked again what deleted graphs have left
 
 
 def test_a_size_of_ones_own_comes_from_the_environment(

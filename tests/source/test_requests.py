@@ -3,17 +3,33 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
 from ges_backups.graph import PROJECT_WIDE, GraphListing, ListingOptions
 from ges_backups.page_size import SIZES, PageSize
 from ges_backups.pool import GraphPool, fetch_graphs
-from ges_emulator import Emulator, Fleet
-from harness import DAY_MS, FIRST_MS, NOW, TOKEN, fill, fleet_of, the_graph
+from ges_emulator import Emulator, Fault, Fleet
+from harness import (
+    DAY_MS,
+    FIRST_MS,
+    NOW,
+    TOKEN,
+    Asked,
+    Warehouse,
+    examples,
+    fill,
+    fleet_of,
+    the_graph,
+)
+from ledger import Ledger
 
 GRAPHS = 12
 
@@ -143,6 +159,89 @@ def test_a_load_costs_what_the_server_makes_it(listing: str, limit: str, order: 
         seen_first = order == "new_to_old" and rows <= 50  # the page that showed it serves again
         assert reader.load() == lists * (whole if seen_first else 1 + whole)
         reader.assert_exact()
+
+
+@pytest.mark.parametrize("limit", ["10", "100", "1000", "refuses 200"])
+def test_what_deleted_graphs_have_left_costs_one_request_or_the_projects_pages(
+    limit: str, order: str, warehouse: Warehouse
+) -> None:
+    rows = int(limit.rsplit(maxsplit=1)[-1])
+    fleet = fleet_with(150, graphs=4)
+    over = {"full_listing_interval": "0s"}
+    with serve(limit, fleet, order) as emulator:
+
+        def extra(**settings: Any) -> int:
+            asked = Asked(emulator)
+            assert warehouse.load(emulator, **settings).exit_code in (0, 3)
+            return asked.count("all_backups")
+
+        assert [extra(), extra(), extra(**over), extra(full=True)] == [1, 0, 1, 1]
+        fleet.delete_graph("g0")
+        assert [extra(), extra(**over), extra()] == [0, pages_of(600, rows), 0]
+        fleet.forget_graph("g0")
+        assert [extra(**over), extra(**over)] == [pages_of(450, rows), 1]
+        assert len(warehouse.deleted) == 150
+        emulator.faults.add(Fault.http(403), times=None, path="all_backups")
+        assert [extra(**over), extra()] == [1, 0]
+
+
+MOVES = st.sampled_from(["new", "delete", "delete graph", "delete left", "forget", "add graph"])
+
+
+@given(
+    moves=st.lists(st.lists(st.tuples(MOVES, st.integers(0, 9)), max_size=3), max_size=4),
+    cap=st.integers(2, 7),
+    order=st.sampled_from(["old_to_new", "new_to_old", "shuffled"]),
+)
+@examples(15)
+def test_each_load_costs_what_its_project_holds(
+    moves: list[list[tuple[str, int]]], cap: int, order: str
+) -> None:
+    """By each listing: the requests for what deleted graphs have left, and those of one list."""
+    fleet = fleet_with(6, graphs=3)
+    with Emulator(fleet, order, page_cap=cap) as emulator, TemporaryDirectory() as folder:
+        by_graph, project = Ledger(Path(folder)), Ledger(Path(folder), listing="project")
+        for number, step in enumerate([[], *moves]):
+            for move, place in step:
+                change(fleet, move, place, number)
+            held = {
+                row["graph_id"] for key, row in by_graph.backups.items() if key in by_graph.listed
+            }
+            listed = {graph.id for graph in fleet.graphs}
+            total = sum(len(graph.backups) for graph in (*fleet.graphs, *fleet.deleted_graphs))
+            left = any(graph.backups for graph in fleet.deleted_graphs)
+            asked = Asked(emulator)
+            by_graph.load(emulator, full_listing_interval="0s")
+            whole = pages_of(total, cap)
+            assert asked.count("all_backups") == (whole if left or held - listed else 1)
+            asked = Asked(emulator)
+            project.load(emulator, full_listing_interval="0s")
+            assert 1 <= asked.total <= 1 + whole
+            assert asked.total == asked.count("all_backups")
+            there = {b.id for g in (*fleet.graphs, *fleet.deleted_graphs) for b in g.backups}
+            assert by_graph.listed == project.listed == there
+            asked = Asked(emulator)
+            by_graph.load(emulator)
+            assert asked.count("all_backups") == 0
+
+
+def change(fleet: Fleet, move: str, place: int, number: int) -> None:
+    """One move of a fleet, of a graph that is there or was deleted."""
+    graphs, deleted = fleet.graphs, fleet.deleted_graphs
+    match move:
+        case "new" if graphs:
+            start = FIRST_MS + (100 + number) * DAY_MS + place
+            graphs[place % len(graphs)].add_backup(start)
+        case "delete" if graphs and (rows := graphs[place % len(graphs)].backups):
+            graphs[place % len(graphs)].delete_backup(rows[place % len(rows)])
+        case "delete graph" if graphs:
+            fleet.delete_graph(graphs[place % len(graphs)].id)
+        case "delete left" if deleted and (rows := deleted[place % len(deleted)].backups):
+            deleted[place % len(deleted)].delete_backup(rows[place % len(rows)])
+        case "forget" if deleted:
+            fleet.forget_graph(deleted[place % len(deleted)].id)
+        case "add graph":
+            fleet.add_graph(f"late{number}-{place}-{fleet.new_id()}")
 
 
 @pytest.mark.parametrize("backups", [101, 900, 1000])

@@ -16,11 +16,12 @@ from dlt.common.schema.utils import new_table
 from ges_backups.batches import Project, ProjectLoad
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
-from ges_backups.graph import GraphListing, ListingOptions
+from ges_backups.graph import PROJECT_WIDE, GraphListing, ListingOptions
 from ges_backups.known import Known, KnownListing
 from ges_backups.listing import Cursor
 from ges_backups.records import Rejected
 from ges_backups.rows import BACKUP_COLUMNS
+from ges_backups.schema import LISTING_COLUMNS, plain_table
 from ges_backups.settings import parse_interval
 from ges_emulator import Emulator
 from harness import TOKEN, Row
@@ -28,9 +29,10 @@ from harness import TOKEN, Row
 
 @dataclass
 class Ledger:
-    """Takes loads like `harness.Warehouse`; `outcomes` are the listings of the last one."""
+    """Takes loads like `harness.Warehouse`, by either listing; `outcomes` are those of the last one."""
 
     folder: Path
+    listing: str = "graphs"
     backups: dict[str, Row] = field(default_factory=dict)
     graphs: dict[str, Row] = field(default_factory=dict)
     listings: dict[str, Row] = field(default_factory=dict)
@@ -55,7 +57,8 @@ class Ledger:
         client = GesClient(
             emulator.endpoint, concurrency=concurrency, request_seconds=request_seconds
         )
-        project = Project(emulator.fleet.project_id, graph_ids=graph_ids)
+        names = [PROJECT_WIDE] if self.listing == "project" else graph_ids
+        project = Project(emulator.fleet.project_id, graph_ids=names)
         client.authorize(GesCredentials(token=TOKEN), project.id, None)
         options = ListingOptions(page_size, full, False, parse_interval(full_listing_interval))
         watch = _Watch()
@@ -146,6 +149,11 @@ class _KnownLedger(Known):
         for one in ids:
             yield pa.Table.from_pylist([self.ledger.backups[one]])
 
+    def iter_listings(self, project_id: str, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
+        """Whole rows, one by one."""
+        for one in graph_ids:
+            yield plain_table([self.ledger.listings[one]], LISTING_COLUMNS)
+
     def _all(self) -> list[Row]:
         return list(self.ledger.backups.values())
 
@@ -172,6 +180,9 @@ class _Watch:
         """Remember it; an unchanged one brings nothing to the ledger."""
         self.listings.append(listing)
         return True
+
+    def sent(self, requests: int) -> None:
+        """Nothing to do."""
 
     def rejected(self, record: Rejected) -> None:
         """Remember it."""

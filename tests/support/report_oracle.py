@@ -500,6 +500,7 @@ def anomalies(history: History) -> pd.DataFrame:
 
 def inventory(history: History) -> pd.DataFrame:
     rows = []
+    gone = history.graphs.set_index(["project_id", "id"])["deleted_at"].to_dict()
     for key, group in _per(history.backups, "backup_method"):
         kept = group[group["deleted_at"].isna()]
         left = group.dropna(subset=["deleted_at"])
@@ -513,6 +514,7 @@ def inventory(history: History) -> pd.DataFrame:
                 "newest_at": kept["started_at"].max(),
                 "deleted": len(left),
                 "median_lifetime_days": lifetimes.median(),
+                "graph_deleted_at": gone.get((key["project_id"], key["graph_id"]), pd.NaT),
             }
         )
     return history.frame(rows)

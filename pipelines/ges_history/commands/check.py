@@ -14,6 +14,7 @@ from ges_history.errors import HistoryError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ges_history.reports.overview import Scope
     from ges_history.warehouses.seam import Read
     from ges_history.watching.facts import Facts, Graph
     from ges_history.watching.policy import Policy
@@ -79,6 +80,7 @@ class _Plugin(click.Command):
 @options.destination
 @options.policy
 @options.project_names
+@options.regions
 @click.option(
     "--format",
     "format_",
@@ -100,6 +102,7 @@ def check(
     destination: str,
     policy: Path | None,
     project_name: tuple[str, ...],
+    region: tuple[str, ...],
     format_: str,
     explain: str | None,
     since: datetime | None,
@@ -107,6 +110,7 @@ def check(
     wait: float,
 ) -> None:
     """Check the history against a policy, as it is now or over a time of the past."""
+    from ges_history.reports.overview import scope_of  # noqa: PLC0415
     from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
     from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
@@ -117,9 +121,11 @@ def check(
         if explain is not None:
             code, content = _explain(read, rules, explain)
         elif since or until:
-            code, content = _evidence(read, rules, since, until, format_, project_name)
+            scope = scope_of(read, project_name, region)
+            code, content = _evidence(read, rules, since, until, format_, scope)
         else:
-            code, content = _check(read, rules, format_, project_name)
+            scope = scope_of(read, project_name, region)
+            code, content = _check(read, rules, format_, scope)
     click.echo(content, nl=isinstance(content, str))
     sys.exit(code)
 
@@ -128,13 +134,11 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _check(
-    read: "Read", policy: "Policy", format_: str, projects: tuple[str, ...]
-) -> tuple[int, str | bytes]:
+def _check(read: "Read", policy: "Policy", format_: str, scope: "Scope") -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.findings import check as hold  # noqa: PLC0415
 
-    found = hold(read, policy, projects)
+    found = hold(read, policy, scope)
     if format_ == "nagios":
         return found.exit_code, tell.as_nagios(found)
     if format_ == "table":
@@ -148,14 +152,14 @@ def _evidence(
     since: datetime | None,
     until: datetime | None,
     format_: str,
-    projects: tuple[str, ...],
+    scope: "Scope",
 ) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.evidence import violations_between  # noqa: PLC0415
 
     if format_ == "nagios":
         raise click.UsageError("--since and --until look back: use --format table, csv or json.")
-    spans = violations_between(read, policy, since, until, projects)
+    spans = violations_between(read, policy, since, until, scope)
     severities = {span.severity for span in spans}
     code = 2 if "critical" in severities else len(severities)
     if format_ == "table":

@@ -13,6 +13,7 @@ from ges_history.errors import HistoryError
 @options.destination
 @options.policy
 @options.project_names
+@options.regions
 @click.option(
     "--output",
     "-o",
@@ -27,10 +28,12 @@ def metrics(
     destination: str,
     policy: Path | None,
     project_name: tuple[str, ...],
+    region: tuple[str, ...],
     output: Path | None,
     wait: float,
 ) -> None:
     """Write the history as metrics in Prometheus' text format."""
+    from ges_history.reports.overview import scope_of  # noqa: PLC0415
     from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
     from ges_history.watching.findings import check  # noqa: PLC0415
     from ges_history.watching.gauges import as_text, write_text  # noqa: PLC0415
@@ -41,7 +44,7 @@ def metrics(
         raise HistoryError(f"{output} is the database itself; give another file to write to.")
     rules = find_policy(policy, database[0].parent)
     with history_of(database, destination).reading(wait, _say) as read:
-        found = check(read, rules, project_name)
+        found = check(read, rules, scope_of(read, project_name, region))
     content = as_text(found)
     if output is None or to_screen:
         click.echo(content, nl=False)

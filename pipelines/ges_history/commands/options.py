@@ -88,3 +88,10 @@ project_names = click.option(
     metavar="NAME",
     help="Only this project, by its name or id; repeatable.",
 )
+
+regions = click.option(
+    "--region",
+    multiple=True,
+    metavar="REGION",
+    help="Only projects of this region (the host of the endpoint, where none is set); repeatable.",
+)

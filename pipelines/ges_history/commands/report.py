@@ -29,7 +29,8 @@ STDOUT = Path("-")
     shell_complete=completion.graphs,
     help="Only this graph, by id or name; repeatable.",
 )
-@click.option("--project-name", multiple=True, help="Only this project, by name or id; repeatable.")
+@options.project_names
+@options.regions
 @click.option(
     "--since",
     type=options.Instant(),
@@ -79,6 +80,7 @@ def report(
     destination: str,
     spark: str | None,
     project_name: tuple[str, ...],
+    region: tuple[str, ...],
     **selection: Any,
 ) -> None:
     """Show the fleet on one screen, or the report NAME as a table.
@@ -96,14 +98,14 @@ def report(
     for target in (output, html):
         _refuse_a_database(target, warehouse)
     if name is not None:
-        if project_name:
-            selected["project"] = project_name
+        selected |= {"project": project_name, "region": region}
         format_ = _format_of(format_, output)
         _write_report(warehouse, name, format_, output, selected, wait=wait, wide=wide)
     elif html:
-        _write_page(warehouse, html, project_name, database[0].parent, wait)
+        scope = {"projects": project_name, "regions": region}
+        _write_page(warehouse, html, scope, database[0].parent, wait)
     else:
-        _show_fleet(warehouse, project_name, wait=wait, wide=wide)
+        _show_fleet(warehouse, project_name, region, wait=wait, wide=wide)
 
 
 @click.command()
@@ -227,28 +229,37 @@ def _no_rows(answer: "Answer") -> str:
 
 
 def _show_fleet(
-    warehouse: "Warehouse", projects: tuple[str, ...], *, wait: float, wide: bool
+    warehouse: "Warehouse",
+    projects: tuple[str, ...],
+    regions: tuple[str, ...],
+    *,
+    wait: float,
+    wide: bool,
 ) -> None:
     from ges_history.reports.overview import read_fleet, scope_of  # noqa: PLC0415
     from ges_history.reports.screen import console_for, fleet_screen  # noqa: PLC0415
 
     with warehouse.reading(wait, _say) as read:
-        fleet = read_fleet(read, scope_of(read, projects))
+        fleet = read_fleet(read, scope_of(read, projects, regions))
     console = console_for(sys.stdout, wide)
     console.print(fleet_screen(fleet, console.width))
 
 
 def _write_page(
-    warehouse: "Warehouse", path: Path, projects: tuple[str, ...], beside: Path, wait: float
+    warehouse: "Warehouse",
+    path: Path,
+    scope: dict[str, tuple[str, ...]],
+    beside: Path,
+    wait: float,
 ) -> None:
     """Write the page; its calendar goes by the policy that stands beside the database, if any."""
     from ges_history.reports.page import page_text, write_page  # noqa: PLC0415
 
     targets = _targets(warehouse, beside, wait)
     if path == STDOUT:
-        _write(page_text(warehouse, projects=projects, targets=targets, wait=wait).encode(), None)
+        _write(page_text(warehouse, **scope, targets=targets, wait=wait).encode(), None)
         return
-    write_page(warehouse, path, projects=projects, targets=targets, wait=wait)
+    write_page(warehouse, path, **scope, targets=targets, wait=wait)
     click.echo(f"page      {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ges_backups.graph import GraphListing
+from ges_backups.graph import PROJECT_WIDE, GraphListing
 from ges_backups.known import Ask
 from ges_backups.records import Rejected
 from ges_backups.rows import UTC_TIME
@@ -21,7 +21,8 @@ class LoadOutcome:
 
     Attributes:
         outcome: ``complete``, ``unchanged``, ``partial``, or ``failed``: nothing was done.
-        graphs: Counts: total, listed, failed.
+        graphs: Counts: total, listed, failed. Where the project was listed at once, those that hold
+            backups; 1 failed where that listing failed.
         backups: Counts: new, changed, deleted, returned, rejected, running, total.
         requests: Requests sent for the graphs.
         seconds: Wall time.
@@ -94,18 +95,20 @@ def sum_of(projects: Mapping[str, LoadOutcome]) -> LoadOutcome:
 
 @dataclass(frozen=True)
 class Counts:
-    """A project's backups in the warehouse."""
+    """A project's backups in the warehouse; `graphs` are those that hold any without a mark."""
 
     total: int = 0
     marked: int = 0
     running: int = 0
+    graphs: int = 0
 
 
 def count_backups(ask: Ask, project_id: str) -> Counts:
     """Count a project's backups; zeros where there is no table yet."""
     table = ask(
         "SELECT COUNT(*) AS total, COUNT(deleted_at) AS marked,"
-        " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running"
+        " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running,"
+        " COUNT(DISTINCT CASE WHEN deleted_at IS NULL THEN graph_id END) AS graphs"
         f" FROM {{backups}} WHERE project_id = '{project_id}'"
     )
     return Counts(**table.to_pylist()[0]) if table is not None else Counts()
@@ -116,6 +119,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._graphs = 0
+        self._is_project_wide = False
         self._outcomes: Counter[str] = Counter()
         self._requests = 0
         self._rejected = 0
@@ -130,6 +134,7 @@ class Tally:
     def listed(self, listing: GraphListing) -> bool:
         """Count a listing; an unchanged one needs no row of a package."""
         self._outcomes[listing.outcome] += 1
+        self._is_project_wide |= listing.graph_id == PROJECT_WIDE
         self._requests += listing.requests
         if listing.error is not None:
             self._add_problem(
@@ -141,6 +146,10 @@ class Tally:
         if listing.unchanged:
             self._unchanged.append(listing)
         return listing.unchanged
+
+    def sent(self, requests: int) -> None:
+        """Count requests beside those for the graphs and their list."""
+        self._requests += requests
 
     def rejected(self, record: Rejected) -> None:
         """Count a record that does not fit."""
@@ -195,7 +204,10 @@ class Tally:
             touched: Rows of backups that its packages wrote.
             deleted: Those of them that are marked.
         """
+        total = self._graphs
         failed = sum(self._outcomes[kind] for kind in ("missing", "forbidden", "failed"))
+        if self._is_project_wide and not failed:
+            total = after.graphs  # one listing was read; what it holds is counted
         new = after.total - before.total
         returned = before.marked + deleted - after.marked
         backups = {
@@ -211,7 +223,7 @@ class Tally:
         done = "unchanged" if quiet else "complete"
         return LoadOutcome(
             outcome="partial" if self._problems else done,
-            graphs={"total": self._graphs, "listed": self._graphs - failed, "failed": failed},
+            graphs={"total": total, "listed": total - failed, "failed": failed},
             backups=backups,
             requests=self._requests,
             problems=self._problems,

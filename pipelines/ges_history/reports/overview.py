@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +44,11 @@ _SUMS = (
 """Columns of `overview` that add up over projects."""
 
 
-class UnknownProjectError(HistoryError, ValueError):
+class UnknownGraphError(HistoryError, ValueError):
+    """The history knows no graph of this id or name."""
+
+
+class UnknownProjectError(UnknownGraphError):
     """The history knows no project of this name, id or region."""
 
 
@@ -114,27 +119,46 @@ class Scope:
 
 
 def scope_of(read: Read, projects: Iterable[str] = (), regions: Iterable[str] = ()) -> Scope:
-    """The projects of these names or ids, and of these regions.
+    """The projects of these names or ids, and of these regions: what every command selects by.
+
+    Args:
+        read: The warehouse's, from `Warehouse.reading`.
+        projects: Names or ids; empty for all. A name can stand for several.
+        regions: As they stand in `ges.projects`; empty for all.
 
     Raises:
-        UnknownProjectError: There is none; the message names those that there are.
+        UnknownProjectError: One of them is not known, or nothing is left; the message says what is.
     """
-    wanted, places = set(projects), set(regions)
-    if not wanted and not places:
+    names, places = list(projects), list(regions)
+    if not names and not places:
         return Scope()
-    known = read("SELECT project_id, project_name, region FROM reports.overview").to_pylist()
+    known = read(
+        "SELECT project_id, project_name, region FROM reports.project_names ORDER BY 2, 1"
+    ).to_pylist()
+    _check_known("project", names, known, "project_name", "project_id")
+    _check_known("region", places, known, "region")
     found = [
         row["project_id"]
         for row in known
-        if (not wanted or wanted & {row["project_id"], row["project_name"]})
+        if (not names or row["project_name"] in names or row["project_id"] in names)
         and (not places or row["region"] in places)
     ]
-    missing = wanted - {text for row in known for text in (row["project_id"], row["project_name"])}
-    if missing or not found:
-        what = ", ".join(sorted(missing or wanted | places))
-        names = ", ".join(sorted(harmless(str(row["project_name"])) for row in known))
-        raise UnknownProjectError(f"The history knows no project {what}; it holds {names}.")
+    if not found:
+        raise UnknownProjectError(
+            f"The history knows no project {' or '.join(names)} in {' or '.join(places)}."
+        )
     return Scope(found)
+
+
+def _check_known(what: str, wanted: Iterable[str], rows: list[Row], *columns: str) -> None:
+    """Refuse what stands in none of these columns; the first of them is what people call it."""
+    there = {str(row[name]) for row in rows for name in columns if row[name] is not None}
+    for text in wanted:
+        if text not in there:
+            close = " or ".join(get_close_matches(text, sorted(there), n=3, cutoff=0.6))
+            named = ", ".join(sorted({str(row[columns[0]]) for row in rows}))
+            hint = f"did you mean {close}?" if close else f"it holds {named}."
+            raise UnknownProjectError(harmless(f"The history knows no {what} {text}; {hint}"))
 
 
 def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None) -> Fleet:

@@ -1,6 +1,6 @@
 """Read a report, from wherever the history is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ges_history.errors import HistoryError
 from ges_history.instants import Instant
 from ges_history.reports.catalogue import LISTS, report_names, time_column, why_empty
+from ges_history.reports.overview import UnknownGraphError, scope_of
 from ges_history.reports.selection import Keys, Selection, query_of, selection_of
 from ges_history.warehouses.duckdb_files import history_of
 from ges_history.warehouses.opening import DEFAULT_DATABASE, Databases
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 class UnknownReportError(HistoryError, ValueError):
     """There is no report of this name."""
-
-
-class UnknownGraphError(HistoryError, ValueError):
-    """The history knows no graph of this id or name."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ def read_report(
     *,
     graph: str | Iterable[str] | None = None,
     project: str | Iterable[str] | None = None,
+    region: str | Iterable[str] | None = None,
     since: Instant | None = None,
     until: Instant | None = None,
     limit: int | None = None,
@@ -57,6 +55,7 @@ def read_report(
         database: the DuckDB file; several, or a glob, are one history; or a warehouse.
         graph: ids or names of graphs; default: all.
         project: ids or names of projects; default: all.
+        region: their regions, as `ges.projects` has them; default: all.
         since: first instant, a date or datetime or its ISO text (UTC where it has no zone),
             `yesterday`, or so long ago: `7d`; not for a report about now. Days, weeks and months
             that overlap the window are there whole.
@@ -71,7 +70,7 @@ def read_report(
 
     Raises:
         UnknownReportError: no such report; the message names close ones, or all.
-        UnknownGraphError: no such graph or project; the message names close ones.
+        UnknownGraphError: no such graph, project or region; the message names close ones.
         SelectionError: a window that is empty, or that the report has not.
         DatabaseError: the database cannot be read.
     """
@@ -89,6 +88,7 @@ def read_report(
         database,
         graph=graph,
         project=project,
+        region=region,
         since=since,
         until=until,
         limit=limit,
@@ -118,6 +118,7 @@ def read_answer(
     *,
     graph: str | Iterable[str] | None = None,
     project: str | Iterable[str] | None = None,
+    region: str | Iterable[str] | None = None,
     since: Instant | None = None,
     until: Instant | None = None,
     limit: int | None = None,
@@ -128,8 +129,8 @@ def read_answer(
     selection = selection_of(name, since, until, limit, status, with_graphs=graph is not None)
     if graph is not None:
         selection = replace(selection, keys=graph_keys(read, _each(graph)))
-    if project is not None:
-        selection = replace(selection, project_ids=project_keys(read, _each(project)))
+    scope = scope_of(read, _each(project), _each(region))
+    selection = replace(selection, project_ids=scope.project_ids)
     sql, values = query_of(selection)
     table = read(sql, *values)
     return Answer(table, None if table.num_rows else _reason(read, selection))
@@ -162,26 +163,6 @@ def graph_keys(read: Read, wanted: Iterable[str]) -> Keys:
     for row in rows:
         for text in {row["graph_id"], row["graph_name"]}:
             named.setdefault(text, []).append((row["project_id"], row["graph_id"]))
-    return _found(named, wanted, "graph", "load_health")
-
-
-def project_keys(read: Read, wanted: Iterable[str]) -> list[str]:
-    """The ids of projects given by id or name.
-
-    Raises:
-        UnknownGraphError: one of them is neither.
-    """
-    rows = read("SELECT project_id, project_name FROM reports.project_names ORDER BY 1").to_pylist()
-    named: dict[str, list[tuple[str, str]]] = {}
-    for row in rows:
-        for text in {row["project_id"], row["project_name"]}:
-            named.setdefault(text, []).append((row["project_id"], ""))
-    return [project for project, _ in _found(named, wanted, "project", "overview")]
-
-
-def _found(
-    named: Mapping[str, list[tuple[str, str]]], wanted: Iterable[str], what: str, report: str
-) -> list[tuple[str, str]]:
     keys = dict[tuple[str, str], None]()
     for text in wanted:
         if text not in named:
@@ -189,9 +170,9 @@ def _found(
             there = (
                 f"did you mean {' or '.join(close)}?"
                 if close
-                else f"`ges-backups report {report}` lists them."
+                else "`ges-backups report load_health` lists them."
             )
-            raise UnknownGraphError(f"The history knows no {what} {text!r}; {there}")
+            raise UnknownGraphError(f"The history knows no graph {text!r}; {there}")
         keys.update(dict.fromkeys(named[text]))
     return list(keys)
 
@@ -213,7 +194,9 @@ def _reason(read: Read, selection: Selection) -> str | None:
     return why_empty(selection.name)
 
 
-def _each(texts: str | Iterable[str]) -> Iterable[str]:
+def _each(texts: str | Iterable[str] | None) -> Iterable[str]:
+    if texts is None:
+        return ()
     return [texts] if isinstance(texts, str) else texts
 
 

@@ -5,10 +5,11 @@ ends with the start of the next success, with the graph's leaving its project, o
 length counts up to the time when the graph was last listed without an error.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Graph, read_facts
 from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
@@ -78,7 +79,7 @@ def violations_between(
     policy: Policy,
     since: datetime | None = None,
     until: datetime | None = None,
-    projects: Collection[str] = (),
+    scope: Scope | None = None,
 ) -> list[Span]:
     """The spans of violation that overlap a window, by graph and time.
 
@@ -87,12 +88,9 @@ def violations_between(
         policy: Its rules of the kinds `TIMED` count; `overdue` goes by the rhythm of today.
         since: Begin of the window; default: the beginning.
         until: The instant before which it ends; default: now.
-        projects: Names or ids of those to look at; default: all.
-
-    Raises:
-        HistoryError: There is no such project.
+        scope: Which projects to look at; default: all.
     """
-    graphs = read_facts(read, ()).only(projects).graphs
+    graphs = read_facts(read, ()).only(scope or Scope()).graphs
     ruled = [
         (graph, rule, target)
         for kind in TIMED

@@ -11,7 +11,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from ges_history.errors import HistoryError
+from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
 
 RECENT_SIZES, EARLIER_SIZES = 3, 30
@@ -211,23 +211,15 @@ class Facts:
     graphs: tuple[Graph, ...]
     projects: tuple[Project, ...]
 
-    def only(self, names: Collection[str]) -> "Facts":
-        """Those of some projects, by name or id; no names: all.
-
-        Raises:
-            HistoryError: There is no such project.
-        """
-        if not names:
+    def only(self, scope: Scope) -> "Facts":
+        """Those of some projects."""
+        if scope.project_ids is None:
             return self
-        known = {name for project in self.projects for name in (project.project_id, project.name)}
-        for name in names:
-            if name not in known:
-                raise HistoryError(
-                    f"The history knows no project {name!r}; there are {', '.join(sorted(known))}."
-                )
-        kept = tuple(p for p in self.projects if p.project_id in names or p.name in names)
-        ids = {project.project_id for project in kept}
-        return Facts(tuple(graph for graph in self.graphs if graph.project_id in ids), kept)
+        ids = set(scope.project_ids)
+        return Facts(
+            tuple(graph for graph in self.graphs if graph.project_id in ids),
+            tuple(project for project in self.projects if project.project_id in ids),
+        )
 
 
 def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:

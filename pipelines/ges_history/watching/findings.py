@@ -1,10 +1,11 @@
 """What a policy finds in a history: a finding for each graph and kind of rule that names it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Facts, Graph, Project, read_facts
 from ges_history.watching.kinds import (
@@ -101,19 +102,16 @@ class Check:
         return {0: 2, 1: 1, 2: 3, 3: 0}[worst]
 
 
-def check(read: Read, policy: Policy, projects: Collection[str] = ()) -> Check:
+def check(read: Read, policy: Policy, scope: Scope | None = None) -> Check:
     """Hold a policy against a history.
 
     Args:
         read: Of a warehouse's `reading()`.
         policy: What must hold.
-        projects: Names or ids of those to check; default: all.
-
-    Raises:
-        HistoryError: There is no such project.
+        scope: Which projects to check; default: all.
     """
     parts = {NEEDS[kind] for kind in policy.kinds if kind in NEEDS}
-    return judged(read_facts(read, parts).only(projects), policy)
+    return judged(read_facts(read, parts).only(scope or Scope()), policy)
 
 
 def judged(facts: Facts, policy: Policy) -> Check:

@@ -43,7 +43,7 @@ def headline(contents: Contents, graphs: Sequence[Graph]) -> list[Figure]:
         _listings(fleet),
         _on_target(fleet, graphs),
         _rejected(totals),
-        _graphs(totals),
+        _graphs(totals, graphs),
         _kept(totals),
         _growth(fleet),
         _ahead(totals),
@@ -109,9 +109,13 @@ def _rejected(totals: Row) -> Figure:
     return Figure("Records rejected", f"{rejected:,}", note, "fair" if rejected else "")
 
 
-def _graphs(totals: Row) -> Figure:
-    deleted = totals["graphs"] - totals["graphs_at_source"]
-    note = f"and {deleted:,} deleted since" if deleted else "none deleted so far"
+def _graphs(totals: Row, graphs: Sequence[Graph]) -> Figure:
+    left = [graph.kept for graph in graphs if graph.deleted]
+    note = "none deleted so far"
+    if left:
+        backups, mb, _ = map(sum, zip(*left, strict=True))
+        still = f"{count(backups, 'backup')} at the source, {size(mb)}" if backups else "no backup"
+        note = f"and {len(left):,} deleted since, which hold {still}"
     return Figure("Graphs", f"{totals['graphs_at_source']:,}", note)
 
 

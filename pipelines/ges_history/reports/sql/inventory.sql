@@ -2,7 +2,8 @@
 -- Grain: one row per graph and backup_method (null where the API gave none).
 -- Units: size_mb in MB, median_lifetime_days in days from start to deletion.
 -- backups, size_mb, oldest_at and newest_at are of those still at the source, whatever their
--- status; deleted counts those that have left it.
+-- status; deleted counts those that have left it. Deleted graphs are there, too, with what their
+-- backups still hold: it costs storage on.
 -- Columns:
 --   backup_method: auto, manual or import, as answered.
 --   backups: Backups still at the source.
@@ -11,6 +12,7 @@
 --   newest_at [UTC]: Start of the newest of them.
 --   deleted: Backups that have left the source.
 --   median_lifetime_days [days]: Median time from their start to their deletion.
+--   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
 -- Key: project_id, graph_id, backup_method
 -- Time: newest_at
 -- Now: size_mb DESC, backups DESC
@@ -28,6 +30,6 @@ WITH kept AS (
     GROUP BY project_id, graph_id, backup_method
 )
 SELECT k.project_id, k.graph_id, n.graph_name, n.project_name, k.backup_method, k.backups,
-    k.size_mb, k.oldest_at, k.newest_at, k.deleted, k.median_lifetime_days
+    k.size_mb, k.oldest_at, k.newest_at, k.deleted, k.median_lifetime_days, n.graph_deleted_at
 FROM kept AS k
 JOIN reports.graph_names AS n ON k.project_id = n.project_id AND k.graph_id = n.graph_id
