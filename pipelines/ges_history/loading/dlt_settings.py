@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
         "log_level": "CRITICAL",
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
-    "sources": {"data_writer": {"file_max_items": 100_000}},  # a file is merged at once
+    "sources": {"data_writer": {"file_max_items": 50_000}},  # a file is merged at once
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,
