@@ -32,16 +32,41 @@ PRELOADED = (
     "pyarrow.parquet",
     "rich.progress",
 )
-READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ", "COVERAGE_", "COV_")
+READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ")
 """Variables that an interpreter reads before any import."""
 LARGEST_REQUEST = 1 << 17
 
 
-def start(command: Sequence[str], env: Mapping[str, str], **others: Any) -> "subprocess.Popen[Any]":
-    """As `subprocess.Popen`, for a command that is a script of this Python, -c or -m."""
-    is_cold = any(name.startswith(READ_AT_THE_START) for name in env)
-    kind = subprocess.Popen if is_cold else WarmPopen
+def start(
+    command: Sequence[str | Path], env: Mapping[str, str], **others: Any
+) -> "subprocess.Popen[Any]":
+    """As `subprocess.Popen`, for a script of this Python, -c or -m; whatever else begins cold."""
+    is_ours = Path(command[0]).parent == Path(sys.executable).parent
+    differs = any(
+        name.startswith(READ_AT_THE_START) and value != os.environ.get(name)
+        for name, value in env.items()
+    )
+    is_covered = any(name.startswith(("COVERAGE_", "COV_")) for name in env)
+    kind = WarmPopen if is_ours and not differs and not is_covered else subprocess.Popen
     return kind([os.fspath(word) for word in command], env=dict(env), **others)
+
+
+def run(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    *,
+    timeout: float = 250,
+    **others: Any,
+) -> "subprocess.CompletedProcess[Any]":
+    """As `subprocess.run` with what a command writes as text, whatever its exit code."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **others}
+    with start(command, os.environ if env is None else env, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 class WarmPopen(subprocess.Popen[Any]):
@@ -127,15 +152,16 @@ def serve(asked: socket.socket) -> dict[str, Any] | None:
             if pid == 0:
                 others = [told, *running, *(told for _, told in running.values())]
                 asked.close()
-                _take(streams, others)
-                return dict(json.loads(message))
+                request = dict(json.loads(message))
+                _take(streams, others, eager="PYTHONUNBUFFERED" in request["environment"])
+                return request
             os.write(told, b"%d" % pid)
             running[os.pidfd_open(pid)] = (pid, told)
             for stream in streams:
                 os.close(stream)
 
 
-def _take(streams: Sequence[int], others: Sequence[int]) -> None:
+def _take(streams: Sequence[int], others: Sequence[int], *, eager: bool) -> None:
     """Make these the standard streams, as a start of the interpreter does."""
     for own, stream in enumerate(streams):
         os.dup2(stream, own)
@@ -144,7 +170,7 @@ def _take(streams: Sequence[int], others: Sequence[int]) -> None:
     names = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
     for own, (name, mode) in enumerate(names):
         errors = "backslashreplace" if own == 2 else "surrogateescape"
-        buffering = 1 if own == 2 or os.isatty(own) else -1
+        buffering = 1 if eager or own == 2 or os.isatty(own) else -1
         stream = open(own, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
