@@ -1,6 +1,5 @@
 """The command ``ges-backups``: its subcommands, and the one place where errors become exits."""
 
-import gc
 import os
 import signal
 import sys
@@ -48,9 +47,6 @@ def main() -> None:
             signal.signal(number, _stop)
     os.umask(0o077)
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # dlt reads it when imported
-    gc.set_threshold(
-        50_000
-    )  # what is imported stays: looking for rubbish in it takes a tenth of a start
     try:
         code, text = _run()
     except BrokenPipeError:

@@ -32,6 +32,8 @@ from .schema import (
 from .unlisted import GONE, Asked, Followed, list_unlisted
 
 BATCH_ROWS = 20_000
+HELD_ROWS = 5_000
+"""Fewer listings and rejected records wait for a later batch: dlt takes 5 ms to look at a table."""
 
 
 class Observer(Protocol):
@@ -101,6 +103,10 @@ class _Pending:
     complete: dict[str, tuple[datetime, pa.Array]] = field(default_factory=dict)
     vanished: dict[str, datetime] = field(default_factory=dict)
     size: int = 0
+
+    def held(self) -> "_Pending":
+        """What the next batch begins with."""
+        return _Pending(listings=self.listings, rejected=self.rejected, graphs=self.graphs)
 
 
 class SeenIds:
@@ -183,6 +189,7 @@ class ProjectLoad:
         self._gone: dict[str, datetime] = {}
         self._shared: dict[str, pa.Table] = {}
         self._requests = 0
+        self._has_sent_backups = False
         self._size = PageSize.of(options.page_size)
         self._told_size = known.learned_size
 
@@ -204,8 +211,9 @@ class ProjectLoad:
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
                 is_touched = True
-                yield self._batch(pending)
-                pending = _Pending()
+                held = len(pending.listings) + len(pending.rejected)
+                yield self._batch(pending, hold=held < HELD_ROWS)
+                pending = pending.held()
                 pa.default_memory_pool().release_unused()
         if self._project.graph_ids is None and self._asked.is_due(self._options):
             self._take_unlisted(pending)
@@ -389,19 +397,25 @@ class ProjectLoad:
             }
         )
 
-    def _batch(self, pending: _Pending) -> Batch:
+    def _batch(self, pending: _Pending, *, hold: bool = False) -> Batch:
+        """What is pending as tables; `hold` leaves what is no backup for a later batch."""
         rows = self._own_rows(pending)
-        backups = None
+        batch = Batch()
         if rows is not None and len(rows):
-            backups = self._table(rows)
+            self._has_sent_backups = True
+            batch.backups = self._table(rows)
             if pending.vanished:
-                backups = with_marks(backups, pending.vanished)
-        return Batch(
-            backups=backups,
-            graphs=plain_table(pending.graphs, GRAPH_COLUMNS) if pending.graphs else None,
-            listings=plain_table(pending.listings, LISTING_COLUMNS) if pending.listings else None,
-            rejected=plain_table(pending.rejected, REJECTED_COLUMNS) if pending.rejected else None,
-        )
+                batch.backups = with_marks(batch.backups, pending.vanished)
+        if hold:
+            return batch
+        if pending.graphs:
+            batch.graphs = plain_table(pending.graphs, GRAPH_COLUMNS)
+        if pending.listings:
+            batch.listings = plain_table(pending.listings, LISTING_COLUMNS)
+        if pending.rejected:
+            batch.rejected = plain_table(pending.rejected, REJECTED_COLUMNS)
+        pending.graphs, pending.listings, pending.rejected = [], [], []
+        return batch
 
     @cached_property
     def _schema(self) -> Schema:
@@ -511,7 +525,8 @@ class ProjectLoad:
         }
         batch = Batch(projects=plain_table([row], PROJECT_COLUMNS))
         if known is None:
-            batch.backups = backups_table([], self._project.id, {}, str)
+            if not self._has_sent_backups:
+                batch.backups = backups_table([], self._project.id, {}, str)
             batch.graphs = plain_table([], GRAPH_COLUMNS)
             batch.listings = plain_table([], LISTING_COLUMNS)
             batch.rejected = plain_table([], REJECTED_COLUMNS)

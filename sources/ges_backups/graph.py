@@ -25,6 +25,7 @@ from .listing import (
     FIRST_ROWS,
     Cursor,
     Listed,
+    Order,
     Page,
     moved_cursor,
     next_cursor,
@@ -179,8 +180,9 @@ class GraphReader:
         if self._cursor is not None and self._is_recent(self._cursor):
             if self._cursor.order == "new_to_old":
                 first = self._fetch(0, min(limit, FIRST_ROWS))
-            if (listed := read_recent(self._fetch, self._cursor, width, first)) is not None:
-                return self._recent(self._cursor, listed)
+            recent = read_recent(self._fetch, self._cursor, width, first)
+            if recent is not None and (found := self._recent(self._cursor, recent)) is not None:
+                return found
         if first is None or self._options.full or _is_short_of(first, limit):
             first = self._fetch(0, limit)
         if self._options.enough is not None and first.count <= self._options.enough:
@@ -214,11 +216,14 @@ class GraphReader:
             and not self._options.window
         )
 
-    def _recent(self, cursor: Cursor, listed: Listed) -> GraphListing:
+    def _recent(self, cursor: Cursor, listed: Listed) -> GraphListing | None:
+        """What is new; None where the rows are not in the cursor's order: the list has turned."""
         only_first = len(self._pages) == 1 and listed.count == cursor.count
         if only_first and self._is_same(self._pages[0]):
             return self._result("incremental", listed.count, unchanged=True)
         rows, rejected = self._collect()
+        if not _is_in_order(rows, listed, cursor.order):
+            return None
         if self._has_same_tail(cursor, listed, rows):
             return self._result("incremental", listed.count, unchanged=True)
         moved = moved_cursor(cursor, listed, _unfinished(rows, rejected), self._pages[0].digest)
@@ -446,6 +451,13 @@ def other_versions(
     for record in versions(kept):
         found.pop(record.record_hash, None)
     return list(found.values())
+
+
+def _is_in_order(rows: pa.Table, listed: Listed, order: Order | None) -> bool:
+    """Whether the rows of a listing start in this order."""
+    known = _starts(rows)
+    starts = [known[key] for key in listed.keys if key in known]
+    return starts == sorted(starts, reverse=order == "new_to_old")
 
 
 def _starts(rows: pa.Table) -> dict[str, int]:

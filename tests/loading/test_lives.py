@@ -176,6 +176,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(order=ORDERS, cap=CAPS)
     def serve_otherwise(self, order: str, cap: int | None) -> None:
+        if order != self.emulator.order:
+            self.side.muddle(self.fleet.graphs)  # what came and went may add up to the old order
         self.emulator.order, self.emulator.page_cap = order, cap
 
     @rule(kind=st.sampled_from(DRIFTS[:-2]), graph=PLACES, place=PLACES, times=st.integers(1, 8))

@@ -159,3 +159,22 @@ def test_a_size_of_ones_own_comes_from_the_environment(
             asked = len(emulator.requests)
             warehouse.load(emulator)
             assert {request.query["limit"] for request in emulator.requests[asked:]} == {limit}
+
+
+@pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
+@pytest.mark.parametrize("listing", ["graphs", "project"])
+def test_a_list_that_turns_where_its_anchor_stands_again_is_read_in_full(
+    warehouse: Warehouse, listing: str, order: str
+) -> None:
+    """As many new backups as stood before the newest one: in the turned list it has its old place."""
+    fleet = fleet_of(graphs=1, backups=12)
+    with Emulator(fleet, order=order, page_cap=5) as emulator:
+        warehouse.load(emulator, listing=listing)
+        graph = the_graph(fleet)
+        for backup in graph.backups[:10]:
+            graph.delete_backup(backup)
+        fill(graph, 11, first=100)
+        emulator.order = "new_to_old" if order == "old_to_new" else "old_to_new"
+        warehouse.load(emulator, listing=listing)
+        assert_whole(warehouse, emulator)
+        assert len(warehouse.deleted) == 10

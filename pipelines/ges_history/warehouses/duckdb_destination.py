@@ -8,6 +8,8 @@ because the process was killed before dlt noted it down, changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
@@ -28,6 +30,8 @@ from dlt.destinations.sql_client import SqlClientBase
 from ges_history.causes import is_out_of_memory
 
 T = TypeVar("T")
+LARGE_BYTES = 2**20
+"""A file of so many is written to the database at once: DuckDB would keep its rows in memory."""
 
 
 class HistoryDuckDb(dlt_duckdb):
@@ -132,6 +136,9 @@ class _MergeJob(DuckDbCopyJob):
     def run(self) -> None:
         client = self._sql_client = self._job_client.sql_client
         with_memory(client, lambda: self._merge(client))
+        if Path(self._file_path).stat().st_size > LARGE_BYTES:
+            with suppress(duckdb.TransactionException):  # another connection writes, and will do it
+                client.native_connection.execute("CHECKPOINT")
 
     def _merge(self, client: SqlClientBase[Any]) -> None:
         table = client.make_qualified_table_name(self.load_table_name)
