@@ -47,7 +47,8 @@ def start(
         for name, value in env.items()
     )
     is_covered = any(name.startswith(("COVERAGE_", "COV_")) for name in env)
-    kind = WarmPopen if is_ours and not differs and not is_covered else subprocess.Popen
+    is_warm = is_ours and not differs and not is_covered and hasattr(os, "pidfd_open")
+    kind = WarmPopen if is_warm else subprocess.Popen
     return kind([os.fspath(word) for word in command], env=dict(env), **others)
 
 
