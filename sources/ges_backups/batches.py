@@ -460,8 +460,6 @@ class ProjectLoad:
         graph_ids = set(pending.complete)
         if PROJECT_WIDE in pending.complete:
             graph_ids |= self._known.holding - self._followed.ids
-        if rows is not None:
-            graph_ids |= set(pc.unique(rows.column("graph_id")).to_pylist())
         known = self._known.backups_of(sorted(graph_ids & self._known.holding))
         owner = known.column("graph_id")
         followed = pa.array(self._followed.ids, pa.string())
@@ -484,16 +482,18 @@ class ProjectLoad:
 
         They stay that graph's until its own listing does not hold them: see `_iter_marks`.
         """
-        ids = rows.column("id")
-        is_new = pc.invert(pc.is_in(ids, value_set=pc.unique(known.column("id"))))
-        new = ids.filter(is_new).to_pylist()
-        if not new:
+        ids, known_ids = rows.column("id"), known.column("id")
+        here = known_ids.filter(pc.is_in(known_ids, value_set=ids))
+        others = rows.filter(pc.invert(pc.is_in(ids, value_set=here))).select(["id", "graph_id"])
+        listed_in = dict(zip(*(column.to_pylist() for column in others.columns), strict=True))
+        kept = [
+            owner["id"]
+            for owner in self._known.owners_of(listed_in).to_pylist()
+            if not owner["is_marked"] and owner["graph_id"] != listed_in[owner["id"]]
+        ]
+        if not kept:
             return rows
-        owners = self._known.owners_of(new)
-        kept = owners.column("id").filter(pc.invert(owners.column("is_marked")))
-        if not len(kept):
-            return rows
-        is_kept = pc.is_in(ids, value_set=kept)
+        is_kept = pc.is_in(ids, value_set=pa.array(kept, pa.string()))
         for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
             self._reject_shared(record, pending)
             self._shared[record["id"]] = held.slice(place, 1)

@@ -88,13 +88,12 @@ class DuckDbFile:
     @contextmanager
     def writing(self, wait: float = 60.0, say: Say = quiet) -> Iterator[None]:
         """Hold the file, made where there is none, with as little memory as a merge needs."""
-        with self._only_writer(wait, say), self._opened(wait, say) as connection:
-            (before,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()
-            connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
-            try:
-                yield
-            finally:  # the settings are those of all connections of this process to the file
-                connection.execute(f"SET memory_limit = '{before[0]}'")
+        with (
+            self._only_writer(wait, say),
+            self._opened(wait, say) as connection,
+            _thrifty(connection),
+        ):
+            yield
 
     @contextmanager
     def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
@@ -105,6 +104,7 @@ class DuckDbFile:
         with (
             self._only_writer(wait, say),
             self._opened(wait, say, read_only=self._is_checked) as connection,
+            _thrifty(connection),
         ):
             dataset = f"{quoted(database_name(connection))}.{DATASET}"
             tables = {name: f"{dataset}.{quoted(name)}" for name in self._tables(connection)}
@@ -355,6 +355,17 @@ class DuckDbFile:
             raise DatabaseError(
                 f"The database {self.path} cannot be made: {first_line(error)}"
             ) from error
+
+
+@contextmanager
+def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+    """A bound of memory, for as long as a load has the file open."""
+    (before,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()
+    connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
+    try:
+        yield
+    finally:  # the settings are those of all connections of this process to the file
+        connection.execute(f"SET memory_limit = '{before[0]}'")
 
 
 @contextmanager
