@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from pyarrow import csv, parquet
 
 import ges_history
+import warm_python
 from ges_history import connect, read_report
 from ges_history.cli import cli
 from ges_history.errors import DatabaseError, HistoryError
@@ -51,13 +52,8 @@ def run(database: Path) -> Run:
 
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
-    return subprocess.run(
-        [sys.executable, "-c", "from ges_history.cli import main; main()", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["-c", "from ges_history.cli import main; main()", *map(str, arguments)]
+    return warm_python.run([sys.executable, *words], cwd=cwd)
 
 
 def test_reports_lists_every_report_with_its_line() -> None:
@@ -207,7 +203,7 @@ def test_no_rows_are_told_with_the_reason(arguments: list[str], reason: str, run
 
 def test_a_shell_completes_reports_and_graphs(database: Path) -> None:
     def completed(words: str) -> list[str]:
-        found = subprocess.run(
+        found = warm_python.run(
             [sys.executable, "-c", "from ges_history.cli import main; main()"],
             env={
                 **os.environ,
@@ -215,9 +211,6 @@ def test_a_shell_completes_reports_and_graphs(database: Path) -> None:
                 "COMP_WORDS": words,
                 "COMP_CWORD": str(len(words.split()) - 1),
             },
-            capture_output=True,
-            text=True,
-            check=False,
         )
         return [line.split(",")[1] for line in found.stdout.splitlines() if line]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import warm_python
 from ges_emulator import Emulator
 from harness import TOKEN, Warehouse
 
@@ -78,10 +79,10 @@ class Command:
         return Done(process.returncode, out, err)
 
     def start(self, *words: str, **variables: str | None) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return warm_python.start(
             [PROGRAM, *words],
+            environment(self.emulator, self.folder, **variables),
             cwd=self.folder,
-            env=environment(self.emulator, self.folder, **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

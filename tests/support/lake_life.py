@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import warm_python
 from ges_emulator import Emulator, Fleet
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
@@ -64,9 +65,9 @@ class LakeLife:
 
     def start_load(self, **environment: str) -> "subprocess.Popen[bytes]":
         """One load, in a process of its own."""
-        return subprocess.Popen(
+        return warm_python.start(
             [sys.executable, "-c", PROGRAM, json.dumps(self.arguments)],
-            env={**os.environ, **environment},
+            {**os.environ, **environment},
             stderr=subprocess.DEVNULL,
         )
 

@@ -63,6 +63,9 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # or each answer waits 40 ms for an acknowledgement of its headers
+    )
     server: _Server
 
     def pass_on(self) -> None:

@@ -168,14 +168,23 @@ def insert_backups(
     connection: duckdb.DuckDBPyConnection, catalog: str, records: Sequence[dict[str, Any]]
 ) -> None:
     """Insert backups given as {column: value}; `started_at` follows from `start_timestamp`."""
-    for record in records:
-        values = {"project_id": PROJECT, **record}
-        values["started_at"] = _instant(values["start_timestamp"])
-        marks = ", ".join("?" for _ in values)
-        connection.execute(
-            f"INSERT INTO {catalog}.ges.backups ({', '.join(values)}) VALUES ({marks})",
-            list(values.values()),
-        )
+    rows = [{"project_id": PROJECT, **record} for record in records]
+    for row in rows:
+        row["started_at"] = _instant(row["start_timestamp"])
+    insert_rows(connection, f"{catalog}.ges.backups", rows)
+
+
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Insert rows given as {column: value} at once, in their order; what a row lacks is NULL."""
+    if not rows:
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = pa.table({name: [row.get(name) for row in rows] for name in names})
+    with connection.cursor() as inserting:
+        inserting.register("rows_to_insert", columns)
+        inserting.execute(f"INSERT INTO {table} ({', '.join(names)}) FROM rows_to_insert")
 
 
 def _write_edge_cases(connection: duckdb.DuckDBPyConnection, catalog: str, now: datetime) -> None:

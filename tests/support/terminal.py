@@ -4,10 +4,11 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import warm_python
 
 
 def in_terminal(
@@ -25,14 +26,13 @@ def in_terminal(
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     try:
-        process = subprocess.Popen(
-            command,
+        process = warm_python.start(
+            ["/bin/sh", "-c", command] if isinstance(command, str) else command,
+            {**variables, "TERM": "xterm"},
             cwd=folder,
-            env={**variables, "TERM": "xterm"},
             stdin=follower,
             stdout=follower,
             stderr=follower,
-            shell=isinstance(command, str),
             start_new_session=True,
         )
     finally:

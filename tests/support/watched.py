@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from ges_history.warehouses.duckdb_file import DuckDbFile
-from synthetic import PROJECT, TABLES
+from synthetic import PROJECT, TABLES, insert_rows
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -105,12 +105,7 @@ def write_history(
         if "projects" not in TABLES:
             connection.execute(PROJECTS.format(catalog=catalog))
         for table, contents in rows.items():
-            for row in contents:
-                marks = ", ".join("?" for _ in row)
-                connection.execute(
-                    f"INSERT INTO {catalog}.ges.{table} ({', '.join(row)}) VALUES ({marks})",
-                    list(row.values()),
-                )
+            insert_rows(connection, f"{catalog}.ges.{table}", contents)
     finally:
         connection.close()
     return written

@@ -1,5 +1,6 @@
 """One load of a project at a time, on every host; and what holds when that fails."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from deltalake.exceptions import CommitFailedError
 from obstore.store import MemoryStore
 
 import lake_holder
+import warm_python
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses import lake_lock
 from ges_history.warehouses.lake_lock import Fence, Lease, LeaseLost, _store
@@ -27,8 +29,8 @@ from lake_place import Place, as_table, backup, load_rows, rows_of
 def held_by_another_process(place: Place, project: str) -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds the lock; killed at the end."""
     program = [sys.executable, lake_holder.__file__, str(place.folder), project]
-    with subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    with warm_python.start(
+        program, os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -187,8 +189,9 @@ def test_first_loads_of_two_projects_side_by_side_are_exact(place: Place) -> Non
         place.warehouse(host)
     for size in (1, 2):
         children = [
-            subprocess.Popen(
-                [sys.executable, "-c", LOAD, str(place.folder / host), project, str(size)]
+            warm_python.start(
+                [sys.executable, "-c", LOAD, str(place.folder / host), project, str(size)],
+                os.environ,
             )
             for host, project in (("one", "p1"), ("two", "p2"))
         ]
@@ -201,7 +204,9 @@ def test_two_first_loads_of_one_project_at_once_are_exact(place: Place) -> None:
     for host in ("one", "two"):
         place.warehouse(host)
     children = [
-        subprocess.Popen([sys.executable, "-c", LOAD, str(place.folder / host), "p1", "1"])
+        warm_python.start(
+            [sys.executable, "-c", LOAD, str(place.folder / host), "p1", "1"], os.environ
+        )
         for host in ("one", "two")
     ]
     assert [child.wait(120) for child in children] == [0, 0]

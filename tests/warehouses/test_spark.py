@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+import warm_python
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.catalogue import grain_columns, view_names
 from ges_history.reports.read import read_table
@@ -73,13 +74,8 @@ def histories(
 
 def ges_backups(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """The command, as a person runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "ges_history", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
+    return warm_python.run(
+        [sys.executable, "-m", "ges_history", *arguments], {**os.environ, **environment}
     )
 
 

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
+import warm_python
 from cli_harness import PROGRAM, environment
 from ges_history.cli import cli
 from ges_history.watching.findings import COLUMNS
@@ -235,13 +236,8 @@ def test_the_evidence_has_each_violation_with_its_begin_end_length_and_backups(
 
 
 def command(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [PROGRAM, "check", *words],
-        cwd=folder,
-        env=environment(None, folder, **variables),
-        capture_output=True,
-        text=True,
-        check=False,
+    return warm_python.run(
+        [PROGRAM, "check", *words], environment(None, folder, **variables), cwd=folder
     )
 
 
