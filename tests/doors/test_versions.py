@@ -47,7 +47,7 @@ def walk_through(environment: Environment, folder: Path) -> None:
     run([program, "report", "--html", "page.html", *where], folder)
     assert (folder / "page.html").stat().st_size > 500_000
     rows = ast.literal_eval(run([environment.python, "-c", EVERY_REPORT], folder).stdout)
-    assert rows["recovery_point"] == 12
+    assert rows["recovery_point"] == 13  # the deleted one, too
     assert rows["size_trend"] > 1000
 
 
