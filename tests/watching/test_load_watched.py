@@ -122,7 +122,8 @@ def test_a_check_and_metrics_follow_in_one_go(command: Command, tmp_path: Path) 
     (requests,) = families["ges_backup_last_load_requests"].samples
     again = command.load("--json").json
     assert 0 < seconds.value < 60
-    assert requests.value == again["requests"] + 1  # once an interval: what deleted graphs have left
+    # once an interval it asks what deleted graphs have left
+    assert requests.value == again["requests"] + 1
 
 
 def test_metrics_that_cannot_be_written_leave_the_load_done_and_the_old_file(
