@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -48,24 +48,10 @@ THEN = (*FIRST_AND_SECOND, Step("nothing new", {}))
 
 def reference(options: Options) -> tuple[list[Result], str]:
     """100 graphs of 1,000 backups: first load, one new backup a graph, nothing new; three page sizes."""
-    results: list[Result] = []
-    parts = []
     with Server(20 if options.quick else 100, 1000) as server:
         alone = server.alone(100)
-        for words, theirs, own in PAGES:
-            peers = {100: [VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT], 1000: [DLT_PARQUET]}[theirs]
-            tools = options.beside(*(peers if own != "auto" else ()))
-            mine = play(
-                "reference",
-                server,
-                tools,
-                rounds=options.rounds_or(5),
-                page_size=theirs,
-                ours_page_size=own,
-                steps=THEN,
-            )
-            results += mine
-            parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
+        peers = {100: [VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT], 1000: [DLT_PARQUET], "auto": []}
+        results, parts = _by_pages("reference", server, options, options.rounds_or(5), peers)
     share = max(result.server_core_share for result in results)
     capacity = alone["pages_per_second"] / alone["server_core_share"]
     parts.append(
@@ -78,22 +64,34 @@ def reference(options: Options) -> tuple[list[Result], str]:
 
 def million(options: Options) -> tuple[list[Result], str]:
     """1,000 graphs of 1,000 backups, by the same page sizes."""
+    with Server(100 if options.quick else 1000, 1000) as server:
+        results, parts = _by_pages("million", server, options, options.rounds_or(3), {})
+    return results, "\n\n".join(parts)
+
+
+def _by_pages(
+    scenario: str,
+    server: Server,
+    options: Options,
+    rounds: int,
+    peers: Mapping[int | str, Sequence[Tool]],
+) -> tuple[list[Result], list[str]]:
+    """All of `PAGES` in turn, with other tools by our page size; the results, and a table of each."""
     results: list[Result] = []
     parts = []
-    with Server(100 if options.quick else 1000, 1000) as server:
-        for words, theirs, own in PAGES:
-            mine = play(
-                "million",
-                server,
-                options.beside(),
-                rounds=options.rounds_or(3),
-                page_size=theirs,
-                ours_page_size=own,
-                steps=THEN,
-            )
-            results += mine
-            parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
-    return results, "\n\n".join(parts)
+    for words, theirs, own in PAGES:
+        mine = play(
+            scenario,
+            server,
+            options.beside(*peers.get(own, ())),
+            rounds=rounds,
+            page_size=theirs,
+            ours_page_size=own,
+            steps=THEN,
+        )
+        results += mine
+        parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
+    return results, parts
 
 
 def ten_million(options: Options) -> tuple[list[Result], str]:
