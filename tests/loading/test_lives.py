@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from ges_backups.graph import PROJECT_WIDE
 from ges_emulator import Backup, Emulator, Fleet, Graph, Request
+from ges_history.loading.dlt_settings import SETTINGS
 from harness import DAY_MS, FIRST_MS, NOW, Row, Warehouse, examples, expected_row, fill
 from ledger import Ledger
 from postgres_history import PostgresHistory
@@ -414,8 +415,9 @@ class LifeInPostgres(LifeInDuckDB):
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads cross batches after a few rows, as large ones do after twenty thousand."""
+    """Loads cross batches and files after a few rows, as large ones do after many thousands."""
     monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 7)
+    monkeypatch.setitem(SETTINGS["sources"]["data_writer"], "file_max_items", 3)
 
 
 def test_lives_of_a_fleet_are_kept_exactly() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -132,7 +133,8 @@ def interrupt_at(point: Point, act: Callable[[], None]) -> None:
             act()
         return result
 
-    setattr(owner, name, watched)
+    is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+    setattr(owner, name, staticmethod(watched) if is_static else watched)
 
 
 def _resolve(path: str) -> Any:

@@ -19,7 +19,8 @@ SETTINGS: dict[str, Any] = {
         "log_level": "CRITICAL",
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
-    "sources": {"data_writer": {"file_max_items": 50_000}},  # a file is merged at once
+    # A file is merged at once: two of DuckDB's row groups, or less where rows are wide.
+    "sources": {"data_writer": {"file_max_items": 245_760, "file_max_bytes": 32 * 2**20}},
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,

@@ -198,6 +198,7 @@ class _ProjectRun:
     def _load(self) -> list[str]:
         if not self._packages.are_pending:
             return []
+        pa.default_memory_pool().release_unused()  # the warehouse needs what listing has needed
         with self._writing():
             return self._packages.load()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ges_backups.known import Ask
 
-MEMORY_MB = 70
+MEMORY_MB = 60
 """DuckDB's, which would take what is free: merging a file of 100,000 backups needs 90."""
 STORAGE_VERSION = "v1.2.0"
 """Of new files: any DuckDB from 1.2 on opens them."""
