@@ -35,7 +35,7 @@ from .listing import (
 )
 from .page_size import PageSize
 from .pages import parse_backups
-from .records import Rejected, Rows, is_unfinished, record_of, reject
+from .records import ENDED, Rejected, Rows, is_unfinished, record_of, reject
 from .settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
@@ -431,7 +431,7 @@ def _last_answers(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, dict[Key, Reje
 def tail_digest(keys: Sequence[Key], count: int, rows: pa.Table) -> str:
     """Names the rows with these keys as they were answered, in a list of so many."""
     wanted = pc.is_in(rows.column("id"), value_set=pa.array(ids_of(keys), type=pa.string()))
-    text = repr((count, sorted(map(repr, rows.filter(wanted).to_pylist()))))
+    text = repr((count, sorted(map(repr, rows.take(pc.indices_nonzero(wanted)).to_pylist()))))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -467,14 +467,11 @@ def _starts(rows: pa.Table) -> dict[str, int]:
 
 def _unfinished(rows: pa.Table, rejected: Iterable[Rejected]) -> set[str]:
     """Backups that have not ended; a rejected one may fit when it has."""
+    ended = pc.is_in(rows.column("status"), value_set=pa.array(ENDED))
+    others = rows.select(["id", "status", "end_timestamp"]).filter(pc.invert(ended))
     accepted = {
         key
-        for key, status, end in zip(
-            rows.column("id").to_pylist(),
-            rows.column("status").to_pylist(),
-            rows.column("end_timestamp").to_pylist(),
-            strict=True,
-        )
+        for key, status, end in zip(*(column.to_pylist() for column in others.columns), strict=True)
         if is_unfinished(status, end)
     }
     return accepted | {

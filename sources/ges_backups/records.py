@@ -44,6 +44,7 @@ EXTRA = "_extra"
 #: 9999-12-31T23:59:59.999Z: the last instant that dates in Python and in every warehouse can hold.
 MAX_STAMP_MS = 253_402_300_799_999
 MAX_BIGINT = 2**63 - 1
+ENDED = ("success", "failed")
 #: Of an unknown field: what is nested deeper is no one's data, and breaks JSON libraries.
 MAX_LEVELS = 100
 #: Python reads no whole number of more than 4,300 digits.
@@ -336,6 +337,6 @@ def _shown(value: Any) -> str:
 
 def is_unfinished(status: str | None, end_timestamp: int | None) -> bool:
     """Whether a backup has not ended: still running, or of an unknown status and without an end."""
-    if status in ("success", "failed"):
+    if status in ENDED:
         return False
     return status == "backing_up" or not end_timestamp
