@@ -70,9 +70,9 @@ def timed_steps(owner: Any, name: str, stage: str) -> None:
 def main() -> None:
     """Import what the command imports, put the clocks in, run the command."""
     from ges_history.cli import cli  # noqa: PLC0415
-    from ges_history.commands import load as load_command  # noqa: PLC0415
+    from ges_history.commands.no_frames import hide_pandas_from_pyarrow  # noqa: PLC0415
 
-    load_command._hide_pandas_from_pyarrow()
+    hide_pandas_from_pyarrow()
     from dlt.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     import ges_backups.graph  # noqa: PLC0415

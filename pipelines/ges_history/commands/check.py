@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import options
+from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 from ges_history.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def check(
 
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
+    hide_pandas_from_pyarrow()
     rules = find_policy(policy, database[0].parent)
     with history_of(database, destination).reading(wait, _say) as read:
         if explain is not None:

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from datetime import datetime
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 from ges_history.commands import options
 from ges_history.commands.around import watched, watching
 from ges_history.commands.lines import stamped
+from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
@@ -73,7 +73,7 @@ def load(
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
     gc.disable()  # what is imported stays: looking for rubbish in it takes a tenth of the start
-    _hide_pandas_from_pyarrow()
+    hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
     from ges_history.loading.projects import load as run  # noqa: PLC0415 - dlt takes a second to import
     from ges_history.loading.unknown_settings import iter_unknown_settings  # noqa: PLC0415
@@ -116,35 +116,6 @@ def load(
         for line in [*(problem_lines(outcome) if quiet else lines), *then]:
             click.echo(stamped(line, sys.stdout))
     sys.exit(3 if followed and followed.failed else outcome.exit_code)
-
-
-class _NoPandas(MetaPathFinder):
-    """Answers that there is no pandas."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: object = None,  # noqa: ARG002
-        target: object = None,  # noqa: ARG002
-    ) -> None:
-        """Refuse pandas, know nothing of the rest."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError(fullname)
-
-
-def _hide_pandas_from_pyarrow() -> None:
-    """Keep pyarrow from importing pandas at the first Python value: 0.5 s and 50 MB for nothing.
-
-    It asks once in a process; this process makes no DataFrame.
-    """
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        import pyarrow as pa  # noqa: PLC0415
-
-        pa.scalar(0)
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ges_history.commands import options
+from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 from ges_history.errors import HistoryError
 
 
@@ -39,6 +40,7 @@ def metrics(
     from ges_history.watching.gauges import as_text, write_text  # noqa: PLC0415
     from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
+    hide_pandas_from_pyarrow()
     to_screen = output is None or str(output) == "-"
     if output and any(_is_same(output, path) for path in database):
         raise HistoryError(f"{output} is the database itself; give another file to write to.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import completion, options
+from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 from ges_history.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def _show_fleet(
     from ges_history.reports.overview import read_fleet, scope_of  # noqa: PLC0415
     from ges_history.reports.screen import console_for, fleet_screen  # noqa: PLC0415
 
+    hide_pandas_from_pyarrow()
     with warehouse.reading(wait, _say) as read:
         fleet = read_fleet(read, scope_of(read, projects, regions))
     console = console_for(sys.stdout, wide)

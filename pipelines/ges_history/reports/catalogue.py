@@ -6,7 +6,7 @@ tell it from others, `-- Columns:` what each column is, with its unit. `-- Time:
 that places rows in time; `-- Now:` marks a report about now and orders its rows, the worst first;
 `-- Order:` orders those of a list; `-- Empty:` says why there may be none. The files name tables in
 two parts (`ges.backups`, `reports.size_trend`). `(TEXT OF one OVER other)` in a file is the SELECT
-of one view over the rows of another in place of `ges.backups`.
+of one view over the rows of another, or of a WITH of the file, in place of `ges.backups`.
 """
 
 import re
@@ -53,9 +53,10 @@ def selects() -> dict[str, str]:
 
 
 def _over(texts: dict[str, str], found: re.Match[str]) -> str:
-    """One view's SELECT over the rows of another in place of `ges.backups`."""
+    """One view's SELECT over other rows than those of `ges.backups`."""
     body = without_header(texts[found[1]])
-    return f"(\n{body.replace(' ges.backups ', f' reports.{found[2]} ')}\n)"
+    rows = f"reports.{found[2]}" if found[2] in texts else found[2]
+    return f"(\n{body.replace(' ges.backups ', f' {rows} ')}\n)"
 
 
 def without_header(text: str) -> str:

@@ -25,8 +25,8 @@
 -- Reads: ges.backups, reports.recent_successes, reports.graph_names.
 WITH gaps AS (
     SELECT project_id, graph_id, started_at,
-        (start_timestamp - LAG(start_timestamp) OVER (
-            PARTITION BY project_id, graph_id ORDER BY start_timestamp, id
+        (start_timestamp - LEAD(start_timestamp) OVER (
+            PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
         )) / 3600000.0 AS gap_hours,
         ROW_NUMBER() OVER (
             PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
