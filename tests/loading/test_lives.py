@@ -417,6 +417,7 @@ class LifeInPostgres(LifeInDuckDB):
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loads cross batches and files after a few rows, as large ones do after many thousands."""
     monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 7)
+    monkeypatch.setattr("ges_backups.batches.MANY_TABLES", 2)
     monkeypatch.setitem(SETTINGS["sources"]["data_writer"], "file_max_items", 3)
 
 
