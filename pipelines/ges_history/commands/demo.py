@@ -44,12 +44,13 @@ def demo(database: Path) -> None:
 
     fleet = demo_fleet(now=datetime.now(UTC) - timedelta(days=1))
     _make_room(database)
-    kept = sum(len(graph.backups) for graph in fleet.graphs)
+    every = [*fleet.graphs, *fleet.deleted_graphs]
+    kept = sum(len(graph.backups) for graph in every)
     with Emulator(fleet) as emulator:
         click.secho("1. A stand-in for the API", bold=True)
         click.echo(
-            f"   {len(fleet.graphs)} graphs with {kept:,} backups of two years, "
-            f"served at {emulator.endpoint}\n"
+            f"   {len(fleet.graphs)} graphs and {len(fleet.deleted_graphs)} deleted, "
+            f"{kept:,} backups of two years: {emulator.endpoint}\n"
         )
         click.secho("2. The first load reads the whole history", bold=True)
         _show(_load(database, emulator), database)

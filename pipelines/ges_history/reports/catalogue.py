@@ -6,7 +6,7 @@ tell it from others, `-- Columns:` what each column is, with its unit. `-- Time:
 that places rows in time; `-- Now:` marks a report about now and orders its rows, the worst first;
 `-- Order:` orders those of a list; `-- Empty:` says why there may be none. The files name tables in
 two parts (`ges.backups`, `reports.size_trend`). `(TEXT OF one OVER other)` in a file is the SELECT
-of one view over the rows of another, or of a WITH of the file, in place of `ges.backups`.
+of one view over the rows of another in place of `ges.backups`.
 """
 
 import re
@@ -23,6 +23,7 @@ HELPERS = (
     "recent_anomalies",
     "recent_sizes",
     "recent_successes",
+    "week_successes",
     *LISTS,
 )
 """Views that the reports build on or stand beside; not reports themselves."""
@@ -53,10 +54,9 @@ def selects() -> dict[str, str]:
 
 
 def _over(texts: dict[str, str], found: re.Match[str]) -> str:
-    """One view's SELECT over other rows than those of `ges.backups`."""
+    """One view's SELECT over the rows of another in place of `ges.backups`."""
     body = without_header(texts[found[1]])
-    rows = f"reports.{found[2]}" if found[2] in texts else found[2]
-    return f"(\n{body.replace(' ges.backups ', f' {rows} ')}\n)"
+    return f"(\n{body.replace(' ges.backups ', f' reports.{found[2]} ')}\n)"
 
 
 def without_header(text: str) -> str:
@@ -121,7 +121,7 @@ def column_texts(view: str) -> dict[str, tuple[str | None, str]]:
     common = {
         name: (None, text) for name, text in _COMMON.items() if re.search(rf"\b{name}\b", body)
     }
-    if "graph_id" not in grain_columns(view) and view not in (*LISTS, "recent_successes"):
+    if "graph_id" not in grain_columns(view) and view not in (*LISTS, "recent_successes", "week_successes"):
         common = {name: it for name, it in common.items() if name.startswith("project")}
     return {**common, **own}
 
