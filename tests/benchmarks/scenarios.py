@@ -51,7 +51,7 @@ def reference(options: Options) -> tuple[list[Result], str]:
     with Server(20 if options.quick else 100, 1000) as server:
         alone = server.alone(100)
         peers = {100: [VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT], 1000: [DLT_PARQUET], "auto": []}
-        results, parts = _by_pages("reference", server, options, options.rounds_or(5), peers)
+        results, parts = _by_pages("reference", server, options, options.rounds_or(3), peers)
     share = max(result.server_core_share for result in results)
     capacity = alone["pages_per_second"] / alone["server_core_share"]
     parts.append(
@@ -386,13 +386,13 @@ def _with_rests(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float
 
 
 SCENARIOS: dict[str, Scenario] = {
+    "startup": startup,
     "reference": reference,
     "million": million,
+    "growth": growth,
     "ten-million": ten_million,
     "many-graphs": many_graphs,
     "latency": latency,
     "throttled": throttled,
-    "startup": startup,
-    "growth": growth,
     "stages": stages,
 }
