@@ -1,6 +1,7 @@
 """Fixtures of the tests that load: a fleet, the emulator in front of it, a warehouse."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("default")
+
+# A shell that runs this in the background has it ignore Ctrl-C, and with it what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
