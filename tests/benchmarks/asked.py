@@ -1,8 +1,10 @@
 """The scenario that counts: requests of whole loads beside the fewest that can bring the same rows."""
 
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from math import ceil
 from pathlib import Path
 
@@ -20,13 +22,15 @@ def requests(options: Options) -> tuple[list[object], str]:
     """Requests of whole loads, the list of graphs included, beside the fewest possible."""
     graphs, backups = (5, 30) if options.quick else (20, 150)
     rows = []
-    for listing in ("graphs", "project"):
-        for limit in LIMITS:
-            size = int(limit.split(",")[0]) if "refused" in limit else int(limit.replace(",", ""))
-            asked = count(listing, limit, size, graphs, backups)
-            fewest = least(listing, size, graphs, backups)
-            cells = (f"{ours} / {best}" for ours, best in zip(asked, fewest, strict=True))
-            rows.append((listing, limit, *cells))
+    # Loads in this process would make it large, and its children count from its memory on.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        for listing in ("graphs", "project"):
+            for limit in LIMITS:
+                size = int(limit.split(",")[0] if "refused" in limit else limit.replace(",", ""))
+                asked = apart.submit(count, listing, limit, size, graphs, backups).result()
+                fewest = least(listing, size, graphs, backups)
+                cells = (f"{ours} / {best}" for ours, best in zip(asked, fewest, strict=True))
+                rows.append((listing, limit, *cells))
     header = ["LISTING", "rows in a page", *STEPS]
     words = (
         f"{graphs} graphs of {backups} backups, old to new: requests sent / the fewest. The fewest "

@@ -121,11 +121,7 @@ def column_texts(view: str) -> dict[str, tuple[str | None, str]]:
     common = {
         name: (None, text) for name, text in _COMMON.items() if re.search(rf"\b{name}\b", body)
     }
-    if "graph_id" not in grain_columns(view) and view not in (
-        *LISTS,
-        "recent_successes",
-        "week_successes",
-    ):
+    if grain_columns(view) == ["project_id"]:
         common = {name: it for name, it in common.items() if name.startswith("project")}
     return {**common, **own}
 
