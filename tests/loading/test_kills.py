@@ -23,11 +23,13 @@ from cli_harness import (
     pending_packages,
     unfinished,
 )
+from ges_backups.batches import BATCH_ROWS
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
 from ges_history import connect
 from ges_history.causes import is_out_of_memory
 from ges_history.errors import DatabaseError
+from ges_history.loading.dlt_settings import SETTINGS
 from ges_history.loading.packages import HALF_SAVED
 from ges_history.loading.projects import load
 from harness import (
@@ -314,3 +316,24 @@ def test_merge_that_needs_more_memory_gets_it(
 
     assert True in short_of_memory
     assert_exact(warehouse, fleet)
+
+
+def test_a_full_file_is_merged_twice_without_more_memory(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second try in all memory is for rows that nobody foresaw: it costs the load twice."""
+    monkeypatch.setattr(
+        "ges_history.warehouses.duckdb_destination.is_out_of_memory", lambda _: False
+    )
+    fleet = fleet_of(graphs=8, backups=0)
+    rows = SETTINGS["sources"]["data_writer"]["file_max_items"] + BATCH_ROWS
+    for place in range(rows):
+        graph = fleet.graphs[place % len(fleet.graphs)]
+        graph.add_backup(FIRST_MS + place * 60_000, id=f"{place:08x}-0000-4000-a000-{place:012x}")
+    with Emulator(fleet) as emulator:
+        for _ in range(2):
+            load(warehouse.path, full=True, **settings_for(emulator, page_size=1000))
+
+    with connect(warehouse.path) as history:
+        found = history.sql("SELECT COUNT(DISTINCT id) FROM ges.backups").fetchall()
+    assert found == [(rows,)]

@@ -19,8 +19,8 @@ SETTINGS: dict[str, Any] = {
         "log_level": "CRITICAL",
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
-    # A file is merged at once: two of DuckDB's row groups, or less where rows are wide.
-    "sources": {"data_writer": {"file_max_items": 245_760, "file_max_bytes": 32 * 2**20}},
+    # A file is merged at once, in the warehouse's bounded memory; where rows are wide, fewer of them.
+    "sources": {"data_writer": {"file_max_items": 81_920, "file_max_bytes": 8 * 2**20}},
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,
