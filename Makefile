@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 EXTRAS := aksk,page,notebook,excel,postgres,lake,spark
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # else each command that a test starts compiles dlt anew
 
 .PHONY: help demo test check integrations coverage soak bench notebook pictures tables pins clean
 

@@ -20,6 +20,7 @@ SECRET = "lake-secret-never-shown"
 REGION = "us-east-1"
 PREFIX = "DESTINATION__FILESYSTEM__CREDENTIALS__"
 START_SECONDS = 60.0
+STARTS = 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ class S3Server:
 @contextmanager
 def running_s3(folder: Path) -> Iterator[S3Server]:
     """Start SeaweedFS in a folder; ended with the block."""
+    for again in range(STARTS):
+        place = folder / str(again)
+        place.mkdir()
+        server, process = _start(place)
+        try:
+            if _answers(server, process):
+                yield server
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise RuntimeError(f"SeaweedFS does not start: {(place / 'weed.log').read_text()[-2000:]}")
+
+
+def _start(folder: Path) -> "tuple[S3Server, subprocess.Popen[bytes]]":
     config = folder / "s3.json"
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -82,28 +98,22 @@ def running_s3(folder: Path) -> Iterator[S3Server]:
             stderr=log,
             env=_without_proxies(os.environ),
         )
-    server = S3Server(f"http://127.0.0.1:{ports[0]}")
-    try:
-        _wait_until_it_answers(server, process)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
+    return S3Server(f"http://127.0.0.1:{ports[0]}"), process
 
 
-def _wait_until_it_answers(server: S3Server, process: "subprocess.Popen[bytes]") -> None:
+def _answers(server: S3Server, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the server answers; whether it lives, since another may have taken its ports."""
     deadline = time.monotonic() + START_SECONDS
-    while True:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             with urlopen(server.endpoint, timeout=5):
                 raise RuntimeError("SeaweedFS lets anybody in")
         except HTTPError:
             server.filesystem().mkdir("lake")
-            return
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("SeaweedFS does not start") from error
+            return True
+        except OSError:
             time.sleep(0.3)
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -133,7 +133,8 @@ class Packages:
         """Normalize and load what is pending; the ids of the packages."""
         if not self.pipeline.has_pending_data:
             return []
-        self.pipeline.normalize()
+        if _inside(self._folder / EXTRACTED):
+            self.pipeline.normalize()
         pa.default_memory_pool().release_unused()  # the warehouse takes its memory from elsewhere
         loaded = self.pipeline.load(raise_on_failed_jobs=True)
         return list(loaded.loads_ids) if loaded else []

@@ -93,7 +93,6 @@ class _ProjectRun:
 
     def run(self) -> LoadOutcome:
         """Finish what was left, list, load, and count; where nothing is new, dlt has nothing to do."""
-        project_id = self._settings.project_id
         before, known = self._look()
         load_ids, relist = self._finish_pending(known)
         if load_ids:
@@ -102,15 +101,21 @@ class _ProjectRun:
             self._packages.note(known.version, relist=relist)
             self._extract(batches)
             load_ids += self._load()
+        after, written = before, (0, 0)
         if load_ids or self._tally.unchanged() is not None:
-            self._settle()
+            with self._writing():  # anew: what is written now reuses the blocks that were freed
+                self._settle()
+                if load_ids:
+                    after, written = self._count(load_ids)
         if relist and not self._options.is_window:
             self._packages.note(known.version, relist=False)
-        if not load_ids:
-            return self._tally.outcome(before, before, 0, 0)
+        return self._tally.outcome(before, after, *written)
+
+    def _count(self, load_ids: list[str]) -> tuple[Counts, tuple[int, int]]:
+        """What the warehouse holds now, and what the packages wrote."""
         with self._asking() as ask:
-            written = count_written(ask, load_ids)
-            return self._tally.outcome(before, count_backups(ask, project_id), *written)
+            after = count_backups(ask, self._settings.project_id)
+            return after, count_written(ask, load_ids)
 
     def _look(self) -> tuple[Counts, Known]:
         """What the warehouse holds of the project."""
@@ -204,11 +209,10 @@ class _ProjectRun:
 
     def _settle(self) -> None:
         """Note what brought nothing, and bring views and comments up to date."""
-        with self._writing():  # opened anew: what is written now reuses the blocks that were freed
-            unchanged = self._tally.unchanged()
-            if unchanged is not None:
-                self._warehouse.touch(self._settings.project_id, unchanged)
-            self._warehouse.publish_reports()
+        unchanged = self._tally.unchanged()
+        if unchanged is not None:
+            self._warehouse.touch(self._settings.project_id, unchanged)
+        self._warehouse.publish_reports()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

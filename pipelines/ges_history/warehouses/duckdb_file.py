@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ class DuckDbFile:
         self.name = str(path)
         self.is_demo = is_demo
         self._is_checked = False
+        self._own = threading.local()
         self._file = _real_path(self.path)  # one folder and one lock, whatever links lead here
 
     @property
@@ -93,7 +95,11 @@ class DuckDbFile:
             self._opened(wait, say) as connection,
             _thrifty(connection),
         ):
-            yield
+            self._own.held = connection
+            try:
+                yield
+            finally:
+                self._own.held = None
 
     @contextmanager
     def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
@@ -101,11 +107,7 @@ class DuckDbFile:
         if not self._file.exists():
             yield lambda _: None
             return
-        with (
-            self._only_writer(wait, say),
-            self._opened(wait, say, read_only=self._is_checked) as connection,
-            _thrifty(connection),
-        ):
+        with self._held(wait, say) as connection:
             dataset = f"{quoted(database_name(connection))}.{DATASET}"
             tables = {name: f"{dataset}.{quoted(name)}" for name in self._tables(connection)}
 
@@ -117,6 +119,20 @@ class DuckDbFile:
                 return connection.sql(query).to_arrow_table()
 
             yield ask
+
+    @contextmanager
+    def _held(self, wait: float, say: Say) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """The file as this thread holds it for writing, or opened to ask."""
+        held: duckdb.DuckDBPyConnection | None = getattr(self._own, "held", None)
+        if held is not None:
+            yield held
+            return
+        with (
+            self._only_writer(wait, say),
+            self._opened(wait, say, read_only=self._is_checked) as connection,
+            _thrifty(connection),
+        ):
+            yield connection
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
@@ -360,7 +376,7 @@ class DuckDbFile:
 @contextmanager
 def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
     """A bound of memory, for as long as a load has the file open."""
-    (before,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()
+    before = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
     connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
     try:
         yield
