@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import copy
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -319,15 +320,19 @@ def _bundle(endpoint: str) -> bool | str:
             f"The certificates of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are not there: {found}."
         )
     try:
-        folder = bundle.is_dir()
-        ssl.create_default_context(
-            cafile=None if folder else found, capath=found if folder else None
-        )
+        _try_bundle(found, bundle.stat().st_mtime_ns)
     except OSError as error:
         raise SourceDown(
             f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE cannot be read as certificates: {found}."
         ) from error
     return found
+
+
+@lru_cache(maxsize=8)
+def _try_bundle(bundle: str, changed_at: int) -> None:  # noqa: ARG001 - a changed one is tried anew
+    """Read certificates as a connection will; some hundred of them take 15 ms, so once a process."""
+    folder = Path(bundle).is_dir()
+    ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
 
 
 class _NoAuth(AuthBase):

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/document.py RESULTS.json [...]
 
-Each scenario's table stands between `<!-- measured: NAME -->` and `<!-- end -->`; only scenarios
-that the files hold are replaced.
+Each scenario's table stands between `<!-- measured: NAME -->` and `<!-- end -->`, and the goals
+that the run can judge under the name `goals`; only scenarios that the file holds are replaced.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import goals
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -23,9 +24,13 @@ def main(*files: str) -> None:
     text = target.read_text()
     for file in files:
         report = json.loads(Path(file).read_text())
-        for name, found in report.items():
-            if isinstance(found, dict) and "text" in found:
-                text = put(text, name, f"{found['text']}\n\n{origin(report)}")
+        measured = {
+            name: it for name, it in report.items() if isinstance(it, dict) and "text" in it
+        }
+        for name, found in measured.items():
+            text = put(text, name, found["text"])
+        table = goals.table({name: it["results"] for name, it in measured.items()})
+        text = put(text, "goals", f"{table}\n\n{origin(report)}")
         if "growth" in report:
             draw(report["growth"]["results"])
     target.write_text(text)

@@ -48,6 +48,7 @@ class Timed:
     seconds: float
     cpu_seconds: float
     peak_mb: float
+    written_mb: float = 0.0
 
 
 def reports(options: Options) -> tuple[list[Timed], str]:
@@ -155,7 +156,9 @@ def _timed(line: str, folder: Path, where: Sequence[str], server: int | None = N
         raise SystemExit(f"{line} ended with {cost.status}:\n{log}")
     peak_mb = cost.peak_mb if server is None else _peak_mb(server)
     say(f"{line} {' '.join(where)}: {cost.seconds:.1f} s, {peak_mb:,.0f} MB")
-    return Timed(line, cost.seconds, cost.cpu_seconds, peak_mb)
+    output = folder / line.rpartition(" ")[2]
+    written = output.stat().st_size / 1e6 if output.is_file() else 0.0
+    return Timed(line, cost.seconds, cost.cpu_seconds, peak_mb, written)
 
 
 def _peak_mb(process: int) -> float:

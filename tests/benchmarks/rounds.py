@@ -22,7 +22,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """One measured process."""
+    """One measured process; `pages` is what ges-backups asks for, the others ask for `page_size`."""
 
     scenario: str
     tool: str
@@ -31,6 +31,7 @@ class Result:
     graphs: int
     backups: int
     page_size: int
+    pages: str
     seconds: float
     cpu_seconds: float
     peak_mb: float
@@ -109,6 +110,7 @@ def _do(
         server.graphs,
         server.backups,
         page_size,
+        environment["SOURCES__GES_BACKUPS__PAGE_SIZE"],
         round(cost.seconds, 3),
         round(cost.cpu_seconds, 3),
         round(cost.peak_mb, 1),

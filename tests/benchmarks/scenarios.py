@@ -38,11 +38,11 @@ Scenario = Callable[[Options], tuple[list[Result], str]]
 
 
 PAGES: tuple[tuple[str, int, int | str], ...] = (
-    ("the floor by pages of 100, ges-backups by what the server gives (1,000)", 100, "auto"),
-    ("both by pages of 100", 100, 100),
-    ("both by pages of 1,000", 1000, 1000),
+    ("floor by 100, ours by what the server gives", 100, "auto"),
+    ("all by 100", 100, 100),
+    ("all by 1,000", 1000, 1000),
 )
-"""What is compared: in words, the page size of the others, and ours."""
+"""What is compared: in words, rows in a page of the others, and of ours."""
 THEN = (*FIRST_AND_SECOND, Step("nothing new", {}))
 
 
@@ -51,22 +51,21 @@ def reference(options: Options) -> tuple[list[Result], str]:
     with Server(20 if options.quick else 100, 1000) as server:
         alone = server.alone(100)
         peers = {100: [VENDOR_SDK, DLT_PARQUET, DLT_DEFAULT], 1000: [DLT_PARQUET], "auto": []}
-        results, parts = _by_pages("reference", server, options, options.rounds_or(3), peers)
+        results, text = _by_pages("reference", server, options, options.rounds_or(3), peers)
     share = max(result.server_core_share for result in results)
     capacity = alone["pages_per_second"] / alone["server_core_share"]
-    parts.append(
+    alone_words = (
         f"The server alone gave raw sockets {alone['pages_per_second']:,.0f} pages of 100 a second "
         f"with {alone['server_core_share']:.0%} of its core, so about {capacity:,.0f} with all of "
         f"it; in the runs it used {share:.0%} at most."
     )
-    return results, "\n\n".join(parts)
+    return results, f"{text}\n\n{alone_words}"
 
 
 def million(options: Options) -> tuple[list[Result], str]:
     """1,000 graphs of 1,000 backups, by the same page sizes."""
     with Server(100 if options.quick else 1000, 1000) as server:
-        results, parts = _by_pages("million", server, options, options.rounds_or(3), {})
-    return results, "\n\n".join(parts)
+        return _by_pages("million", server, options, options.rounds_or(3), {})
 
 
 def _by_pages(
@@ -75,10 +74,9 @@ def _by_pages(
     options: Options,
     rounds: int,
     peers: Mapping[int | str, Sequence[Tool]],
-) -> tuple[list[Result], list[str]]:
-    """All of `PAGES` in turn, with other tools by our page size; the results, and a table of each."""
-    results: list[Result] = []
-    parts = []
+) -> tuple[list[Result], str]:
+    """All of `PAGES` in turn, with other tools by our page size; the results, and their table."""
+    groups = []
     for words, theirs, own in PAGES:
         mine = play(
             scenario,
@@ -89,9 +87,8 @@ def _by_pages(
             ours_page_size=own,
             steps=THEN,
         )
-        results += mine
-        parts.append(f"{words[0].upper()}{words[1:]}:\n\n{tables.comparison(mine)}")
-    return results, parts
+        groups.append((words, mine))
+    return [result for _, mine in groups for result in mine], tables.peers(groups)
 
 
 def ten_million(options: Options) -> tuple[list[Result], str]:

@@ -45,3 +45,32 @@ def comparison(results: Sequence[Result]) -> str:
             )
         )
     return table(HEADER, rows)
+
+
+def peers(groups: Iterable[tuple[str, Sequence[Result]]]) -> str:
+    """A row for each tool in each group: seconds of each load, and times the floor of its group."""
+    rows = []
+    steps: list[str] = []
+    for words, results in groups:
+        steps = steps or list(dict.fromkeys(result.step for result in results))
+        for tool in dict.fromkeys(result.tool for result in results):
+            cells = []
+            for step in steps:
+                mine = of(results, tool=tool, step=step)
+                ratio = median_ratio(mine, of(results, tool="floor", step=step))
+                cells.append(f"{median(r.seconds for r in mine):.2f} ({ratio:.2f})")
+            first = of(results, tool=tool, step=steps[0])
+            cpu, peak, requests = (
+                median(getattr(r, what) for r in first)
+                for what in ("cpu_seconds", "peak_mb", "requests")
+            )
+            rows.append((words, tool, *cells, f"{cpu:.2f}", f"{peak:.0f}", f"{requests:,.0f}"))
+    header = [
+        "rows in a page",
+        "tool",
+        *(f"{step}, s" for step in steps),
+        "CPU s",
+        "peak MB",
+        "requests",
+    ]
+    return table(header, rows)

@@ -13,6 +13,7 @@ import click
 from ges_history.commands import options
 from ges_history.commands.around import watched, watching
 from ges_history.commands.lines import stamped
+from ges_history.commands.little_memory import use_little_memory
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def load(
     """Load what is new since the last load; settings come from dlt's configuration."""
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
+    use_little_memory()
     gc.disable()  # what is imported stays: looking for rubbish in it takes a tenth of the start
     hide_pandas_from_pyarrow()
     from ges_history.loading.progress import collector  # noqa: PLC0415
