@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 3
+WORKERS ?= 4
 EXTRAS := aksk,page,notebook,excel,postgres,lake,spark
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # else each command that a test starts compiles dlt anew

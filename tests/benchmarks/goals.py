@@ -23,7 +23,7 @@ def table(found: Found) -> str:
 
 
 def _digits(unit: str) -> int:
-    return {"": 2, " s": 1}.get(unit, 0)
+    return {"": 2, " s": 1, " MiB": 1}.get(unit, 0)
 
 
 def _goals(found: Found) -> list[tuple[str, float, str, float]]:
@@ -95,5 +95,5 @@ def _of_reports(costs: list[dict[str, Any]]) -> list[tuple[str, float, str, floa
         ("10,000,000, `check`", 10, " s", slowest(lambda line: line == "check")),
         ("10,000,000, `metrics`", 10, " s", slowest(lambda line: line == "metrics")),
         ("10,000,000, the page", 90, " s", page["seconds"]),
-        ("10,000,000, the page's size", 10, " MB", page["written_mb"]),
+        ("10,000,000, the page's size", 10, " MiB", page["written_mb"]),
     ]

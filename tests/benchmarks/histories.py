@@ -157,7 +157,7 @@ def _timed(line: str, folder: Path, where: Sequence[str], server: int | None = N
     peak_mb = cost.peak_mb if server is None else _peak_mb(server)
     say(f"{line} {' '.join(where)}: {cost.seconds:.1f} s, {peak_mb:,.0f} MB")
     output = folder / line.rpartition(" ")[2]
-    written = output.stat().st_size / 1e6 if output.is_file() else 0.0
+    written = output.stat().st_size / 2**20 if output.is_file() else 0.0
     return Timed(line, cost.seconds, cost.cpu_seconds, peak_mb, written)
 
 
