@@ -3,7 +3,8 @@
     python tests/benchmarks/document.py RESULTS.json [...]
 
 Each scenario's table stands between `<!-- measured: NAME -->` and `<!-- end -->`, and the goals
-that the run can judge under the name `goals`; only scenarios that the file holds are replaced.
+that the run can judge under the name `goals`, with the run's origin; only scenarios that the file
+holds are replaced. A table of a run without goals tells its origin itself.
 """
 
 import json
@@ -27,10 +28,12 @@ def main(*files: str) -> None:
         measured = {
             name: it for name, it in report.items() if isinstance(it, dict) and "text" in it
         }
+        judged = goals.table({name: it["results"] for name, it in measured.items()})
         for name, found in measured.items():
-            text = put(text, name, found["text"])
-        table = goals.table({name: it["results"] for name, it in measured.items()})
-        text = put(text, "goals", f"{table}\n\n{origin(report)}")
+            told = found["text"] if judged else f"{found['text']}\n\n{origin(report)}"
+            text = put(text, name, told)
+        if judged:
+            text = put(text, "goals", f"{judged}\n\n{origin(report)}")
         if "growth" in report:
             draw(report["growth"]["results"])
     target.write_text(text)

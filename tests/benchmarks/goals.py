@@ -14,12 +14,12 @@ SIZES = {"reference": "100,000", "million": "1,000,000"}
 
 
 def table(found: Found) -> str:
-    """All goals of scenarios that ran: what, at most, measured, and by how much it is missed."""
+    """All goals of scenarios that ran: what, at most, measured, and by how much; empty without any."""
     rows = []
     for words, most, unit, measured in _goals(found):
         left = "met" if measured <= most else f"missed by {measured - most:.{_digits(unit)}f}"
         rows.append((words, f"{most:g}{unit}", f"{measured:.{_digits(unit)}f}{unit}", left))
-    return tables.table(["goal", "at most", "measured", ""], rows)
+    return tables.table(["goal", "at most", "measured", ""], rows) if rows else ""
 
 
 def _digits(unit: str) -> int:

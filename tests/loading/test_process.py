@@ -1,6 +1,8 @@
 """A process that loads often, and in several threads, is left as it was and stays as good as new."""
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,17 +67,31 @@ def test_a_load_that_failed_while_listing_leaves_the_next_as_good_as_new(
     assert not [one for one in threading.enumerate() if one.name.startswith("ges-graphs")]
 
 
-def test_the_memory_limit_of_an_open_connection_is_its_own_again(
-    warehouse: Warehouse, emulator: Emulator, fleet: Fleet
+@pytest.mark.parametrize(
+    ("setting", "value"), [("memory_limit", "777.0 MiB"), ("checkpoint_threshold", "33.0 MiB")]
+)
+def test_a_setting_of_an_open_connection_is_its_own_again(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, setting: str, value: str
 ) -> None:
     warehouse.load(emulator)
     fill(the_graph(fleet), 1, first=50)
     with duckdb.connect(str(warehouse.path)) as connection:
-        connection.execute("SET memory_limit = '777 MiB'")
+        connection.execute(f"SET {setting} = '{value}'")
         warehouse.load(emulator)
-        limit = connection.execute("SELECT current_setting('memory_limit')").fetchone()
-    assert limit == ("777.0 MiB",)
+        after = connection.execute(f"SELECT current_setting('{setting}')").fetchone()
+    assert after == (value,)
     assert_exact(warehouse, fleet)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux and glibc")
+def test_a_load_has_no_huge_pages() -> None:
+    script = (
+        "from ges_history.commands.little_memory import use_little_memory\n"
+        "use_little_memory()\n"
+        "print(open('/proc/self/status').read())"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert "THP_enabled:\t0" in told
 
 
 def test_two_projects_side_by_side_in_one_file_from_two_threads(warehouse: Warehouse) -> None:

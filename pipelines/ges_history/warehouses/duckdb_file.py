@@ -376,12 +376,16 @@ class DuckDbFile:
 @contextmanager
 def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
     """A bound of memory, for as long as a load has the file open."""
-    before = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
+    before = {
+        name: connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
+        for name in ("memory_limit", "checkpoint_threshold")  # dlt sets the latter
+    }
     connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
     try:
         yield
     finally:  # the settings are those of all connections of this process to the file
-        connection.execute(f"SET memory_limit = '{before[0]}'")
+        for name, value in before.items():
+            connection.execute(f"SET {name} = '{value}'")
 
 
 @contextmanager
