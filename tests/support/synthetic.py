@@ -65,6 +65,10 @@ SELECT md5('{seed}/' || n), 'auto-' || n, method,
 FROM numbers"""
 
 
+PART_GRAPHS = 10_000
+"""So many are written at once, each part from a seed of its own: memory is that of a part."""
+
+
 def write_database(
     path: Path,
     *,
@@ -83,8 +87,10 @@ def write_database(
         connection.execute(f"CREATE SCHEMA {catalog}.ges")
         for table, columns in TABLES.items():
             connection.execute(f"CREATE TABLE {catalog}.ges.{table} ({columns})")
-        if graphs:
-            _write_fleet(connection, catalog, graphs, max(backups // graphs, 1), seed, moment)
+        each = max(backups // max(graphs, 1), 1)
+        for part, first in enumerate(range(0, graphs, PART_GRAPHS)):
+            some = min(PART_GRAPHS, graphs - first)
+            _write_fleet(connection, catalog, some, each, seed + part, moment)
         if edge_cases:
             _write_edge_cases(connection, catalog, moment)
         connection.execute(
