@@ -32,8 +32,6 @@ from ges_history.causes import is_out_of_memory
 T = TypeVar("T")
 LARGE_BYTES = 2**20
 """A file of so many is written to the database at once: DuckDB would keep its rows in memory."""
-CHECKPOINT_AT = "1 MB"
-"""What is committed at once is written to the file, not to its log first; dlt waits for a gigabyte."""
 
 
 class HistoryDuckDb(dlt_duckdb):
@@ -75,10 +73,6 @@ class HistoryDuckDb(dlt_duckdb):
 
 class _SqlClient(DuckDbSqlClient):
     catalog: str | None = None
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._global_config["checkpoint_threshold"] = CHECKPOINT_AT
 
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:  # noqa: ARG002
         if self.catalog is None or not quote:
