@@ -20,7 +20,7 @@ from .errors import (
     TransientError,
     Unforeseen,
 )
-from .keys import Key, ids_of, own_key, repeated_ids
+from .keys import Again, Key, ids_of, own_key
 from .listing import (
     FIRST_ROWS,
     Cursor,
@@ -265,7 +265,7 @@ class GraphReader:
 
     def _complete(self, listed: Listed, first: Page[Rows]) -> GraphListing:
         rows, rejected = self._collect()
-        if repeated := repeated_ids(listed.keys):
+        if repeated := set(ids_of(key for key in listed.keys if isinstance(key, Again))):
             rejected += other_versions(self._pages, rows, repeated)
         one_page = listed.count <= min(len(first.keys), SHORT_LIST)
         if self._options.window:

@@ -1,8 +1,8 @@
 """What names a row of a list: its id, and where that is not enough, a small value of its own."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import simplejson
 
@@ -53,15 +53,5 @@ def own_key(key: Key) -> str | Nameless:
 
 def ids_of(keys: Iterable[Key]) -> list[str]:
     """The ids among keys, each as often as it stands there."""
-    keys = list(keys)
-    if set(map(type, keys)) <= {str}:  # as almost always, and told fast
-        return cast("list[str]", keys)
     own = (key if isinstance(key, str) else own_key(key) for key in keys)
     return [key for key in own if isinstance(key, str)]
-
-
-def repeated_ids(keys: Sequence[Key]) -> set[str]:
-    """The ids that came more than once."""
-    if Again not in set(map(type, keys)):
-        return set()
-    return set(ids_of(key for key in keys if isinstance(key, Again)))

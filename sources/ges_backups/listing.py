@@ -123,15 +123,12 @@ class Chain(Generic[R]):
         self.counts.add(page.count)
         return page
 
-    def append(self, keys: Sequence[Key]) -> None:
+    def append(self, keys: Iterable[Key]) -> None:
         """Add rows behind the anchor; a key that the chain already holds breaks it."""
-        ranks = dict(zip(keys, range(len(self.keys), len(self.keys) + len(keys)), strict=True))
-        if len(ranks) < len(keys) or not self.rank.keys().isdisjoint(ranks):
-            places = {key: place for place, key in enumerate(keys)}
-            twice = next(k for at, k in enumerate(keys) if k in self.rank or places[k] != at)
-            raise _Broken(f"{twice!r} came at two places of the list")
-        self.rank.update(ranks)
-        self.keys += keys
+        for key in keys:
+            if self.rank.setdefault(key, len(self.keys)) != len(self.keys):
+                raise _Broken(f"{key!r} came at two places of the list")
+            self.keys.append(key)
         if len(self.keys) > self.most:
             raise _Broken("the list grows faster than it can be read")
 
