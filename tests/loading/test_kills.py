@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -14,9 +15,12 @@ from typing import Any
 import pytest
 
 from cli_harness import (
+    PROGRAM,
+    SETTING,
     Point,
     after,
     before,
+    environment,
     folder_of,
     killed_load,
     load_killed_after,
@@ -32,6 +36,7 @@ from ges_history.errors import DatabaseError
 from ges_history.loading.dlt_settings import SETTINGS
 from ges_history.loading.packages import HALF_SAVED
 from ges_history.loading.projects import load
+from ges_history.warehouses.rollback_journal import HEADER_BYTES, RollbackJournal
 from harness import (
     FIRST_MS,
     NOW,
@@ -46,7 +51,11 @@ from harness import (
 )
 
 PAGE_SIZE = 4
+REJECTS = 3
+"""The exit code of a load that rejected a row."""
 FLEETING, BROKEN = "fleeting", "broken"
+
+TORN_WRITE = Path(__file__).parent.parent / "support" / "torn_write.c"
 
 LISTING = "ges_backups.client.GesClient.get"
 EXTRACT = "dlt.extract.storage.ExtractStorage"
@@ -337,3 +346,88 @@ def test_a_full_file_is_merged_twice_without_more_memory(
     with connect(warehouse.path) as history:
         found = history.sql("SELECT COUNT(DISTINCT id) FROM ges.backups").fetchall()
     assert found == [(rows,)]
+
+
+@pytest.fixture(scope="session")
+def torn_write(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler, which cuts writes short")
+    library = tmp_path_factory.mktemp("torn") / "torn_write.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TORN_WRITE, "-ldl"], check=True)
+    return library
+
+
+def run_load(life: Life, page_size: int = PAGE_SIZE, **variables: str) -> int:
+    """The exit code of a load in a process of its own, which nothing has warmed."""
+    folder = life.warehouse.path.parent
+    variables[f"{SETTING}PAGE_SIZE"] = str(page_size)
+    command = [PROGRAM, "load", "--database", str(life.warehouse.path)]
+    return subprocess.run(
+        command,
+        env=environment(life.emulator, folder, **variables),
+        cwd=folder,
+        check=False,
+        capture_output=True,
+    ).returncode
+
+
+def torn(library: Path, nth: int, percent: int, offset: int | None = None) -> dict[str, str]:
+    """The environment of a process whose nth write comes through in part only."""
+    values = {"LD_PRELOAD": str(library), "TORN_NTH": str(nth), "TORN_PERCENT": str(percent)}
+    return values if offset is None else {**values, "TORN_OFFSET": str(offset)}
+
+
+def moved_on(life: Life) -> None:
+    life.load()
+    life.move_on()
+    life.forget_the_fleeting()
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_torn_write_is_mended(life: Life, torn_write: Path, nth: int) -> None:
+    moved_on(life)
+    path = life.warehouse.path
+    cut = torn(torn_write, nth, 2, HEADER_BYTES)
+    assert run_load(life, **cut) == -signal.SIGKILL
+    with pytest.raises(DatabaseError, match=r"is half written.*run `ges-backups load`"):
+        connect(path)
+
+    assert run_load(life, **torn(torn_write, nth, 50, HEADER_BYTES)) == -signal.SIGKILL
+    assert run_load(life) in (0, REJECTS)
+
+    assert_whole(life, fleeting=False)
+    assert not RollbackJournal(path).is_needed
+
+
+def test_a_large_file_torn_while_it_is_written_at_once_is_mended(
+    life: Life, torn_write: Path
+) -> None:
+    moved_on(life)
+    fill(the_graph(life.fleet), 60_000, first=200)
+    assert run_load(life, 1000, **torn(torn_write, 1, 2, HEADER_BYTES)) == -signal.SIGKILL
+    assert run_load(life, 1000) in (0, REJECTS)
+    assert_whole(life, fleeting=False)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("backups", "percent"), [(0, 2), (0, 50), (0, 98), (60_000, 2)])
+def test_any_torn_write_is_mended(
+    life: Life, torn_write: Path, tmp_path: Path, backups: int, percent: int
+) -> None:
+    moved_on(life)
+    fill(the_graph(life.fleet), backups, first=200)
+    kept = tmp_path / "kept"
+    shutil.copytree(tmp_path, kept)
+    for nth in range(1, 1000):
+        folder = tmp_path / str(nth)
+        shutil.copytree(kept, folder)
+        each = Life(Warehouse(folder / "history.duckdb"), life.fleet, life.emulator)
+        code = run_load(each, 1000, **torn(torn_write, nth, percent))
+        if code != -signal.SIGKILL:
+            break
+        assert run_load(each, 1000) in (0, REJECTS)
+        assert_whole(each, fleeting=False)
+        shutil.rmtree(folder)
+    assert nth > 20  # so many writes there are at least, and each was cut

@@ -15,6 +15,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
+from ges_history.warehouses.rollback_journal import RollbackJournal
 from harness import TOKEN, Warehouse, assert_exact, fill, fleet_of, the_graph
 
 
@@ -65,6 +66,21 @@ def test_a_load_that_failed_while_listing_leaves_the_next_as_good_as_new(
         warehouse.load(emulator)
     assert_exact(warehouse, fleet)
     assert not [one for one in threading.enumerate() if one.name.startswith("ges-graphs")]
+
+
+def test_an_open_connection_keeps_its_lock_through_a_load(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    with duckdb.connect(str(warehouse.path)):
+        warehouse.load(emulator)
+        other = [sys.executable, "-c", f"import duckdb; duckdb.connect({str(warehouse.path)!r})"]
+        refused = subprocess.run(other, check=False, capture_output=True, text=True)
+    assert "Could not set lock" in refused.stderr
+    warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
+    assert not RollbackJournal(warehouse.path).is_needed
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ merged from there: the memory that it takes is that of a file, and a file that i
 because the process was killed before dlt noted it down, changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +28,13 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.causes import is_out_of_memory
+from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 
 T = TypeVar("T")
 LARGE_BYTES = 2**20
 """A file of so many is written to the database at once: DuckDB would keep its rows in memory."""
+AT_ONCE = "1 MB"
+"""DuckDB's `checkpoint_threshold` for such a file: its log would hold the rows a second time."""
 
 
 class HistoryDuckDb(dlt_duckdb):
@@ -39,11 +42,13 @@ class HistoryDuckDb(dlt_duckdb):
 
     Args:
         file: The database's path.
+        journal: Of that file.
         catalog: What DuckDB calls the database, where names need it.
     """
 
-    def __init__(self, file: str, catalog: str | None = None) -> None:
+    def __init__(self, file: str, journal: RollbackJournal, catalog: str | None = None) -> None:
         super().__init__(file)
+        self._journal = journal
         self._catalog = catalog
         self._resolved: DuckDbClientConfiguration | None = None
 
@@ -63,7 +68,9 @@ class HistoryDuckDb(dlt_duckdb):
     @property
     def client_class(self) -> type[DuckDbClient]:
         """What loads into it."""
-        return type("HistoryClient", (_Client,), {"catalog": self._catalog})
+        return type(
+            "HistoryClient", (_Client,), {"catalog": self._catalog, "journal": self._journal}
+        )
 
     @property
     def destination_type(self) -> str:
@@ -73,6 +80,10 @@ class HistoryDuckDb(dlt_duckdb):
 
 class _SqlClient(DuckDbSqlClient):
     catalog: str | None = None
+
+    def __init__(self, *known: Any) -> None:
+        super().__init__(*known)
+        self._global_config["checkpoint_threshold"] = NEVER
 
     def catalog_name(self, quote: bool = True, casefold: bool = True) -> str | None:  # noqa: ARG002
         if self.catalog is None or not quote:
@@ -85,6 +96,7 @@ class _SqlClient(DuckDbSqlClient):
 
 class _Client(DuckDbClient):
     catalog: str | None = None
+    journal: RollbackJournal
 
     def __init__(
         self,
@@ -118,7 +130,7 @@ class _Client(DuckDbClient):
         """A merge of our own for the files of the tables that dlt would merge."""
         job = super().create_load_job(table, file_path, load_id, restore)
         is_ours = type(job) is DuckDbCopyJob and table["write_disposition"] == "merge"
-        return _MergeJob(file_path) if is_ours else job
+        return _MergeJob(file_path, self.journal) if is_ours else job
 
     def _create_merge_followup_jobs(
         self,
@@ -133,12 +145,33 @@ class _MergeJob(DuckDbCopyJob):
     A column that the file lacks is null in its rows. Keys are distinct within a file.
     """
 
+    def __init__(self, file_path: str, journal: RollbackJournal) -> None:
+        super().__init__(file_path)
+        self._journal = journal
+
     def run(self) -> None:
         client = self._sql_client = self._job_client.sql_client
-        with_memory(client, lambda: self._merge(client))
-        if Path(self._file_path).stat().st_size > LARGE_BYTES:
-            with suppress(duckdb.TransactionException):  # another connection writes, and will do it
-                client.native_connection.execute("CHECKPOINT")
+        is_large = Path(self._file_path).stat().st_size > LARGE_BYTES
+        with self._journal.alone, self._unlogged(client) if is_large else nullcontext():
+            with_memory(client, lambda: self._merge(client))
+
+    @contextmanager
+    def _unlogged(self, client: SqlClientBase[Any]) -> Iterator[None]:
+        """Let a commit in the block be written to the file at once, and not to DuckDB's log first."""
+        connection = client.native_connection
+        try:
+            self._journal.keep(connection)
+        except OSError:  # no room for it: there is none for a large file either, but in the log
+            yield
+            return
+        connection.execute(f"SET checkpoint_threshold = '{AT_ONCE}'")
+        try:
+            yield
+        finally:
+            connection.execute(f"SET checkpoint_threshold = '{NEVER}'")
+        with suppress(duckdb.TransactionException):  # another connection writes: it is in the log
+            connection.execute("CHECKPOINT")
+        self._journal.drop()
 
     def _merge(self, client: SqlClientBase[Any]) -> None:
         table = client.make_qualified_table_name(self.load_table_name)

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ges_history.errors import DatabaseError, HistoryError, LoadInProgress
 from ges_history.reports.views import SharedViews
 from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
-from ges_history.warehouses.layout import check_layout, database_name, is_demo, quoted
+from ges_history.warehouses.layout import (
+    check_layout,
+    database_name,
+    folder_beside,
+    is_demo,
+    quoted,
+)
 from ges_history.warehouses.opening import connect
+from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
 from ges_history.warehouses.waiting import held_file, wait_for
 
@@ -47,11 +54,12 @@ class DuckDbFile:
         self._is_checked = False
         self._own = threading.local()
         self._file = _real_path(self.path)  # one folder and one lock, whatever links lead here
+        self._journal = RollbackJournal(self._file)
 
     @property
     def folder(self) -> Path:
         """Where dlt keeps packages, and where the locks are."""
-        return self._file.parent / f".{self._file.name}.dlt"
+        return folder_beside(self._file)
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -82,7 +90,7 @@ class DuckDbFile:
         catalog = name if name.lower() in (DATASET, f"{DATASET}_staging") else None
         return dlt.pipeline(
             pipeline_name(project),
-            destination=HistoryDuckDb(str(self._file), catalog),
+            destination=HistoryDuckDb(str(self._file), self._journal, catalog),
             dataset_name=DATASET,
             pipelines_dir=str(self.folder),
         )
@@ -329,7 +337,15 @@ class DuckDbFile:
 
         def take() -> str | None:
             try:
+                if not read_only:
+                    self._journal.roll_back()
                 held.append(self._connect(read_only=read_only))
+            except BlockingIOError:
+                return f"The database {self.path} is held by another process"
+            except OSError as error:
+                raise DatabaseError(
+                    f"The database {self.path} cannot be mended after a load that was killed: {error}"
+                ) from error
             except duckdb.Error as error:
                 reason = obstacle(self.path, error)
                 if not isinstance(reason, DatabaseBusy):
@@ -340,7 +356,23 @@ class DuckDbFile:
         wait_for(take, DatabaseBusy, wait, say)
         with held[0] as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            yield connection
+            try:
+                yield connection
+            finally:
+                self._close(connection)
+
+    def _close(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        """Close it; where DuckDB then makes a checkpoint of what its log holds, it can be undone."""
+        log = self._file.with_name(f"{self._file.name}.wal")
+        if not log.exists():
+            return
+        try:
+            self._journal.keep(connection)
+        except OSError:  # no room: the log keeps what was committed
+            connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.close()
+        if not log.exists():
+            self._journal.drop()
 
     def _connect(self, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
         """The file; to read it as this process has it open already, if it has."""
@@ -375,12 +407,14 @@ class DuckDbFile:
 
 @contextmanager
 def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
-    """A bound of memory, for as long as a load has the file open."""
+    """Little memory, and no checkpoints but those that can be undone, while a load has the file open."""
+    settings = {"memory_limit": f"{MEMORY_MB} MB", "checkpoint_threshold": NEVER}
     before = {
         name: connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
-        for name in ("memory_limit", "checkpoint_threshold")  # dlt sets the latter
+        for name in settings
     }
-    connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
+    for name, value in settings.items():
+        connection.execute(f"SET {name} = '{value}'")
     try:
         yield
     finally:  # the settings are those of all connections of this process to the file

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ges_history.errors import DatabaseError
+from ges_history.warehouses.rollback_journal import RollbackJournal
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,6 +40,11 @@ def obstacle(path: Path, error: "duckdb.Error") -> DatabaseError:
     if "not a valid DuckDB database" in message:
         return DatabaseError(
             f"{path} is not a DuckDB database; give the file that `ges-backups load` wrote."
+        )
+    if "Corrupt database" in message and RollbackJournal(path.resolve()).is_needed:
+        return DatabaseError(
+            f"The database {path} is half written: a load was killed. The next load mends it: run "
+            "`ges-backups load`."
         )
     return DatabaseError(f"The database {path} cannot be opened: {first_line(error)}")
 

@@ -4,6 +4,7 @@ The view `reports.about` needs no table, survives a copied or renamed file, and 
 anyone: `SELECT layout_version FROM reports.about`.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ges_history.errors import DatabaseError
@@ -74,6 +75,11 @@ def database_name(connection: "duckdb.DuckDBPyConnection") -> str:
     """The name of the connection's current database, which DuckDB takes from the file's name."""
     ((name,),) = connection.execute("SELECT current_database()").fetchall()
     return str(name)
+
+
+def folder_beside(file: Path) -> Path:
+    """The folder of a database, for what is no table: dlt's packages, locks, the rollback journal."""
+    return file.parent / f".{file.name}.dlt"
 
 
 def quoted(name: str) -> str:
