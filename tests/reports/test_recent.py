@@ -13,7 +13,8 @@ from synthetic import write_database
 from watched import Backup, Life, write_history
 
 ALL_SUCCESSES = """
-SELECT project_id, graph_id, id, status, start_timestamp, started_at, size, duration
+SELECT project_id, graph_id, DENSE_RANK() OVER (ORDER BY project_id, graph_id) AS graph, id, status,
+    start_timestamp, started_at, size, duration
 FROM ges.backups WHERE status = 'success'
 """
 OF_NOW = {"recovery_point": "rpo_age_hours", "overview": "load_age_hours"}

@@ -82,8 +82,13 @@ def views_needed(names: set[str]) -> list[str]:
 
 @cache
 def shared_views() -> set[str]:
-    """The views that others read."""
-    return set().union(*map(views_read, selects().values()))
+    """The views that others read, but for those whose one reader is among them."""
+    shared: set[str] = set()
+    for name in reversed(selects()):
+        readers = {reader for reader, text in selects().items() if name in views_read(text)}
+        if len(readers) > 1 or readers - shared:
+            shared.add(name)
+    return shared
 
 
 def view_names() -> list[str]:

@@ -6,6 +6,7 @@
 -- before each one of the last 7 days follow from these rows as from all.
 -- Units: MB, seconds, as in ges.backups.
 -- Columns:
+--   graph: Number of the graph among these; one number is quicker to compare than two ids.
 --   id: Backup ID.
 --   status: success.
 --   start_timestamp: Start of the backup, milliseconds since 1970.
@@ -28,7 +29,7 @@ WITH latest AS (
     WHERE place <= 128
 ),
 firsts AS (
-    SELECT project_id, graph_id,
+    SELECT project_id, graph_id, ROW_NUMBER() OVER (ORDER BY project_id, graph_id) AS graph,
         FLOOR(
             LEAST(
                 CAST(MIN(start_timestamp) AS DOUBLE),
@@ -53,17 +54,17 @@ counted AS (
     GROUP BY project_id, graph_id
 ),
 bounds AS (
-    SELECT f.project_id, f.graph_id,
+    SELECT f.project_id, f.graph_id, f.graph,
         CASE WHEN k.days >= 98 THEN f.first_timestamp ELSE 0.0 END AS first_timestamp
     FROM firsts AS f
     LEFT JOIN counted AS k ON f.project_id = k.project_id AND f.graph_id = k.graph_id
 ),
-chosen AS MATERIALIZED (
-    SELECT b.project_id, b.graph_id, b.id, b.status, b.start_timestamp, b.started_at, b.size,
-        b.duration
+chosen AS (
+    SELECT b.project_id, b.graph_id, o.graph, b.id, b.status, b.start_timestamp, b.started_at,
+        b.size, b.duration
     FROM ges.backups AS b
     JOIN bounds AS o ON b.project_id = o.project_id AND b.graph_id = o.graph_id
     WHERE b.status = 'success' AND b.start_timestamp >= o.first_timestamp
 )
-SELECT project_id, graph_id, id, status, start_timestamp, started_at, size, duration
+SELECT project_id, graph_id, graph, id, status, start_timestamp, started_at, size, duration
 FROM chosen

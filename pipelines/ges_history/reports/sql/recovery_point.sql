@@ -26,10 +26,10 @@
 WITH gaps AS (
     SELECT project_id, graph_id, started_at,
         (start_timestamp - LEAD(start_timestamp) OVER (
-            PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
+            PARTITION BY graph ORDER BY start_timestamp DESC, id DESC
         )) / 3600000.0 AS gap_hours,
         ROW_NUMBER() OVER (
-            PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
+            PARTITION BY graph ORDER BY start_timestamp DESC, id DESC
         ) AS place
     FROM reports.recent_successes
 ),

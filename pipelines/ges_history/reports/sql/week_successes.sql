@@ -14,10 +14,10 @@
 WITH week_places AS (
     SELECT project_id, graph_id, id, status, start_timestamp, started_at, size, duration,
         ROW_NUMBER() OVER (
-            PARTITION BY project_id, graph_id ORDER BY start_timestamp DESC, id DESC
+            PARTITION BY graph ORDER BY start_timestamp DESC, id DESC
         ) AS age_place,
         COUNT(CASE WHEN started_at > CURRENT_TIMESTAMP - INTERVAL '168' HOUR THEN 1 END) OVER (
-            PARTITION BY project_id, graph_id
+            PARTITION BY graph
         ) AS of_week
     FROM reports.recent_successes
 )
