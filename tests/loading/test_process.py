@@ -83,6 +83,22 @@ def test_an_open_connection_keeps_its_lock_through_a_load(
     assert not RollbackJournal(warehouse.path).is_needed
 
 
+def test_without_names_of_open_files_there_is_no_journal(
+    warehouse: Warehouse,
+    emulator: Emulator,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Windows; whether Windows itself is so cannot be seen here."""
+    monkeypatch.setattr("ges_history.warehouses.rollback_journal._DESCRIPTORS", tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    warehouse.load(emulator)
+    fill(the_graph(fleet), 1, first=50)
+    warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"), [("memory_limit", "777.0 MiB"), ("checkpoint_threshold", "33.0 MiB")]
 )

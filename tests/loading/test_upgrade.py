@@ -26,6 +26,15 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
     return warehouse
 
 
+def schemas_of(warehouse: Warehouse) -> set[str]:
+    with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT schema_name FROM duckdb_schemas()"
+            " WHERE database_name = current_database() AND schema_name <> 'main'"
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
 def test_there_is_a_history_of_the_first_release() -> None:
     assert [path.name for path in EARLIER][:1] == ["history_v0_1_0.duckdb.gz"]
     assert all(path.stat().st_size < 300_000 for path in EARLIER)
@@ -50,6 +59,7 @@ def test_earlier_history_goes_on(earlier: Warehouse) -> None:
     changed = {key for key, row in then.items() if now[key] != row}
     assert changed == {"running", "g3-b0"}
     assert len(earlier.rejected) == 1
+    assert schemas_of(earlier) == {"ges", "reports"}
 
 
 def test_earlier_history_answers_with_the_reports_of_today(earlier: Warehouse) -> None:

@@ -17,6 +17,7 @@ PUBLIC = {
     "dlt.common.configuration",
     "dlt.common.configuration.exceptions",
     "dlt.common.configuration.specs",
+    "dlt.common.destination",
     "dlt.common.destination.exceptions",
     "dlt.common.destination.typing",
     "dlt.common.exceptions",
@@ -71,6 +72,8 @@ INTERNALS = {
     "dlt.sources.helpers.requests.session:Session": "dlt's HTTP session, under our retry",
 }
 SIGNATURES = {
+    "dlt.common.destination:Destination.configuration": "self initial_config accept_partial",
+    "dlt.common.destination:Destination.capabilities": "self config naming",
     "dlt.common.destination.utils:get_merge_changed_cond": "table source_alias target_alias escape_id",
     "dlt.destinations.impl.duckdb.duck:DuckDbClient.__init__": "self schema config capabilities",
     "dlt.destinations.impl.duckdb.duck:DuckDbClient.create_load_job": (

@@ -24,7 +24,6 @@ SETTINGS: dict[str, Any] = {
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,
-        "truncate_staging_dataset": True,  # where a destination has one
         "parallelism_strategy": "sequential",
         "raise_on_max_retries": 5,
     },
@@ -45,7 +44,7 @@ def dlt_settings() -> Iterator[None]:
         )  # pyarrow imports pandas now, if ever: dlt in another thread would see half of it
         _running += 1
         if _running == 1:
-            ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=False)
+            ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=True)
             _set_providers(context, [*context.providers.providers, ours])
     try:
         yield

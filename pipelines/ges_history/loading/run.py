@@ -100,10 +100,13 @@ class _ProjectRun:
         if batches := self._list(known, full=self._options.full or relist):
             self._packages.note(known.version, relist=relist)
             self._extract(batches)
-            load_ids += self._load()
+            pa.default_memory_pool().release_unused()  # the warehouse needs what listing has needed
         after, written = before, (0, 0)
-        if load_ids or self._tally.unchanged() is not None:
-            with self._writing():  # anew: what is written now reuses the blocks that were freed
+        are_pending = self._packages.are_pending
+        if load_ids or are_pending or self._tally.unchanged() is not None:
+            with self._writing():
+                if are_pending:
+                    load_ids += self._packages.load()
                 self._settle()
                 if load_ids:
                     after, written = self._count(load_ids)
@@ -199,13 +202,6 @@ class _ProjectRun:
                 allow_external_schedulers=False,
             )
             source.backups.apply_hints(incremental=window)
-
-    def _load(self) -> list[str]:
-        if not self._packages.are_pending:
-            return []
-        pa.default_memory_pool().release_unused()  # the warehouse needs what listing has needed
-        with self._writing():
-            return self._packages.load()
 
     def _settle(self) -> None:
         """Note what brought nothing, and bring views and comments up to date."""

@@ -17,7 +17,6 @@ from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_changed_cond
-from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import duckdb as dlt_duckdb
@@ -28,6 +27,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.causes import is_out_of_memory
+from ges_history.warehouses.resolved_once import ResolvedOnce
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ AT_ONCE = "1 MB"
 """DuckDB's `checkpoint_threshold` for such a file: its log would hold the rows a second time."""
 
 
-class HistoryDuckDb(dlt_duckdb):
+class HistoryDuckDb(ResolvedOnce, dlt_duckdb):
     """The destination; dlt's state and configuration know it as `duckdb`.
 
     Args:
@@ -50,20 +50,6 @@ class HistoryDuckDb(dlt_duckdb):
         super().__init__(file)
         self._journal = journal
         self._catalog = catalog
-        self._resolved: DuckDbClientConfiguration | None = None
-
-    def capabilities(
-        self,
-        config: DuckDbClientConfiguration | None = None,
-        naming: NamingConvention | None = None,
-    ) -> DestinationCapabilitiesContext:
-        """dlt's own, with the configuration resolved once: it asks some twenty times a load."""
-        if config is None:
-            if self._resolved is None:
-                known = self.spec(credentials=self.config_params["credentials"])
-                self._resolved = self.configuration(known, accept_partial=True)
-            config = self._resolved
-        return super().capabilities(config, naming)
 
     @property
     def client_class(self) -> type[DuckDbClient]:
@@ -114,6 +100,11 @@ class _Client(DuckDbClient):
     def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
         """No table needs it, so there is none."""
         return False
+
+    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
+        """dlt's own; no staging dataset is made to be emptied, as a setting may ask for."""
+        if truncate_tables is None or set(truncate_tables):
+            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
 
     def update_stored_schema(
         self,

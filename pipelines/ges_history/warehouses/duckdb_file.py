@@ -35,6 +35,8 @@ MEMORY_MB = 70
 STORAGE_VERSION = "v1.2.0"
 """Of new files: any DuckDB from 1.2 on opens them."""
 KEPT_STATES = 3
+STAGING = f"{DATASET}_staging"
+"""The dataset into which dlt merged the first release's loads."""
 
 
 class DuckDbFile:
@@ -87,7 +89,7 @@ class DuckDbFile:
         from ges_history.warehouses.duckdb_destination import HistoryDuckDb  # noqa: PLC0415
 
         name = self._file.name.lstrip(".").split(".")[0]  # as DuckDB names it
-        catalog = name if name.lower() in (DATASET, f"{DATASET}_staging") else None
+        catalog = name if name.lower() in (DATASET, STAGING) else None
         return dlt.pipeline(
             pipeline_name(project),
             destination=HistoryDuckDb(str(self._file), self._journal, catalog),
@@ -197,25 +199,29 @@ class DuckDbFile:
     @staticmethod
     def _prune(connection: "duckdb.DuckDBPyConnection") -> None:
         """Keep the newest of dlt's states only: there is one for each load that changed something."""
+        from ges_backups.schema import COLUMNS  # noqa: PLC0415 - imports dlt
+
         dataset = f"{quoted(database_name(connection))}.{DATASET}"
         state = f"{dataset}._dlt_pipeline_state"
         newer = f"SELECT count(*) FROM {state} n WHERE n.pipeline_name = s.pipeline_name"
         old = f"FROM {state} s WHERE ({newer} AND n.version > s.version) >= {KEPT_STATES}"
-        tables = (
-            "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? AND database_name = ?"
-        )
-        there = {
-            name
-            for (name,) in connection.execute(
-                tables, [DATASET, database_name(connection)]
-            ).fetchall()
-        }
+        rows = connection.execute(
+            """SELECT schema_name, table_name
+            FROM duckdb_schemas() LEFT JOIN duckdb_tables() USING (database_name, schema_name)
+            WHERE database_name = ?""",
+            [database_name(connection)],
+        ).fetchall()
+        there = {table for schema, table in rows if schema == DATASET}
         if "_dlt_pipeline_state" in there:
             ((count,),) = connection.execute(f"SELECT count(*) {old}").fetchall()
             if count:
                 connection.execute(f"DELETE {old}")
         if "listed_backups" in there:  # the evidence of the first release
             connection.execute(f"DROP TABLE {dataset}.listed_backups")
+        staged = {table for schema, table in rows if schema == STAGING}
+        is_ours = staged <= {None, "_dlt_version", "listed_backups", *COLUMNS}
+        if staged and is_ours and database_name(connection).lower() != STAGING:
+            connection.execute(f"DROP SCHEMA {STAGING} CASCADE")  # a longer name may be ambiguous
 
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:

@@ -17,7 +17,6 @@ from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, HasFollowupJobs, LoadJob
 from dlt.common.destination.client import RunnableLoadJob as Job
 from dlt.common.destination.typing import PreparedTableSchema
-from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema, TColumnSchema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import postgres as dlt_postgres
@@ -32,6 +31,7 @@ from dlt.destinations.insert_job_client import InsertValuesLoadJob
 from dlt.destinations.sql_client import raise_database_error
 
 from ges_history.warehouses.postgres_keys import INSERT_ONLY, ensure_keys
+from ges_history.warehouses.resolved_once import ResolvedOnce
 
 ROWS_IN_A_COPY = 20_000
 KEPT_STATES = 3
@@ -40,7 +40,7 @@ LOCK_OF_TABLES = "ges-backup-history: tables"
 ANALYZE_FROM_ROWS = 1000
 
 
-class HistoryPostgres(dlt_postgres):
+class HistoryPostgres(ResolvedOnce, dlt_postgres):
     """The destination; dlt's state and configuration know it as `postgres`.
 
     Args:
@@ -49,20 +49,6 @@ class HistoryPostgres(dlt_postgres):
 
     def __init__(self, credentials: PostgresCredentials) -> None:
         super().__init__(credentials)
-        self._resolved: PostgresClientConfiguration | None = None
-
-    def capabilities(
-        self,
-        config: PostgresClientConfiguration | None = None,
-        naming: NamingConvention | None = None,
-    ) -> DestinationCapabilitiesContext:
-        """dlt's own, with the configuration resolved once: it asks some twenty times a load."""
-        if config is None:
-            if self._resolved is None:
-                known = self.spec(credentials=self.config_params["credentials"])
-                self._resolved = self.configuration(known, accept_partial=True)
-            config = self._resolved
-        return super().capabilities(config, naming)
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         """Arrow tables stay Parquet until they are copied, without a driver of their own for it."""
