@@ -170,7 +170,8 @@ class _MergeJob(DuckDbCopyJob):
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         with client.begin_transaction():
             matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
-            known = _count_rows(client, matched)
+            is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
+            known = _count_rows(client, matched) if is_filled else 0
             if known:
                 self._update(client, table, rows, keys)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"

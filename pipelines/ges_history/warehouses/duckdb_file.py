@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -372,10 +372,13 @@ class DuckDbFile:
         log = self._file.with_name(f"{self._file.name}.wal")
         if not log.exists():
             return
-        try:
-            self._journal.keep(connection)
-        except OSError:  # no room: the log keeps what was committed
-            connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        import duckdb  # noqa: PLC0415
+
+        with suppress(duckdb.Error):  # what failed has made the connection useless
+            try:
+                self._journal.keep(connection)
+            except OSError:  # no room: the log keeps what was committed
+                connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         connection.close()
         if not log.exists():
             self._journal.drop()
@@ -398,10 +401,9 @@ class DuckDbFile:
         new = self.folder / f"new-{os.getpid()}.duckdb"
         new.unlink(missing_ok=True)
         try:
-            with duckdb.connect(":memory:") as connection:
-                path = str(new).replace("'", "''")
-                connection.execute(f"ATTACH '{path}' AS made (STORAGE_VERSION '{STORAGE_VERSION}')")
-                connection.execute("DETACH made")
+            duckdb.connect(
+                str(new), config={"storage_compatibility_version": STORAGE_VERSION}
+            ).close()
             new.chmod(0o600)
             new.rename(self._file)
         except (duckdb.Error, OSError) as error:

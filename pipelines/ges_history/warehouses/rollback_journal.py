@@ -144,8 +144,8 @@ def _metadata(connection: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Have a new name on disk, on the file systems that can be asked for it."""
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with suppress(OSError):
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)

@@ -17,6 +17,22 @@ WITH listed AS (
     SELECT project_id, id AS graph_id, name AS graph_name, deleted_at AS graph_deleted_at
     FROM ges.graphs
 ),
+newest_start AS (
+    SELECT b.project_id, b.graph_id, MAX(b.start_timestamp) AS start_timestamp
+    FROM ges.backups AS b
+    LEFT JOIN listed AS l ON b.project_id = l.project_id AND b.graph_id = l.graph_id
+    WHERE l.graph_name IS NULL AND b.graph_name IS NOT NULL
+    GROUP BY b.project_id, b.graph_id
+),
+newest AS (
+    SELECT u.project_id, u.graph_id, u.graph_name,
+        ROW_NUMBER() OVER (PARTITION BY u.project_id, u.graph_id ORDER BY u.id DESC) AS place
+    FROM newest_start AS n
+    JOIN ges.backups AS u
+        ON n.project_id = u.project_id AND n.graph_id = u.graph_id
+        AND n.start_timestamp = u.start_timestamp
+    WHERE u.graph_name IS NOT NULL
+),
 known AS (
     SELECT project_id, graph_id, MIN(first_backup_at) AS first_backup_at,
         MAX(last_backup_at) AS last_backup_at, MAX(listed_at) AS listed_at,
@@ -41,28 +57,6 @@ known AS (
         GROUP BY project_id, graph_id
     ) AS traces
     GROUP BY project_id, graph_id
-),
-unnamed AS (
-    SELECT k.project_id, k.graph_id
-    FROM known AS k
-    LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
-    WHERE l.graph_name IS NULL
-),
-newest_start AS (
-    SELECT b.project_id, b.graph_id, MAX(b.start_timestamp) AS start_timestamp
-    FROM ges.backups AS b
-    JOIN unnamed AS n ON b.project_id = n.project_id AND b.graph_id = n.graph_id
-    WHERE b.graph_name IS NOT NULL
-    GROUP BY b.project_id, b.graph_id
-),
-newest AS (
-    SELECT u.project_id, u.graph_id, u.graph_name,
-        ROW_NUMBER() OVER (PARTITION BY u.project_id, u.graph_id ORDER BY u.id DESC) AS place
-    FROM newest_start AS n
-    JOIN ges.backups AS u
-        ON n.project_id = u.project_id AND n.graph_id = u.graph_id
-        AND n.start_timestamp = u.start_timestamp
-    WHERE u.graph_name IS NOT NULL
 ),
 loads AS (
     SELECT project_id, MAX(listed_at) AS loaded_at

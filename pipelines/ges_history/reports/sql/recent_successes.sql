@@ -59,7 +59,7 @@ bounds AS (
     FROM firsts AS f
     LEFT JOIN counted AS k ON f.project_id = k.project_id AND f.graph_id = k.graph_id
 ),
-chosen AS (
+chosen AS MATERIALIZED (
     SELECT b.project_id, b.graph_id, o.graph, b.id, b.status, b.start_timestamp, b.started_at,
         b.size, b.duration
     FROM ges.backups AS b
