@@ -44,6 +44,7 @@ def dlt_settings() -> Iterator[None]:
         )  # pyarrow imports pandas now, if ever: dlt in another thread would see half of it
         _running += 1
         if _running == 1:
+            # It holds no secret; if it could not, dlt would look at every type for one.
             ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=True)
             _set_providers(context, [*context.providers.providers, ours])
     try:
