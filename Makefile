@@ -16,7 +16,7 @@ demo: $(VENV)/.base ## Set up what is needed, then load a living stand-in of the
 	@$(BIN)/ges-backups demo
 
 test: $(VENV)/.dev ## Set up what is needed, then run the tests.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.dev ## Format, lint and types.
 	$(BIN)/ruff format --check .
