@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -278,32 +279,47 @@ def test_killed_while_it_saves_a_file_leaves_no_half(life: Life, nth: int) -> No
     assert_whole(life, fleeting=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize(("megabytes", "backups"), [(3, 6000), (5, 20_000)])
-def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int, backups: int) -> None:
-    fleet = fleet_of(graphs=3, backups=9)
-    disk = tmp_path / "disk"
+@contextmanager
+def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of so many MB."""
+    disk = place / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this machine does not let root mount a small disk")
     try:
-        with Emulator(fleet) as emulator:
-            life = Life(Warehouse(disk / "history.duckdb"), fleet, emulator)
-            life.load()
-            life.move_on()
-            fill(the_graph(fleet), backups, first=200)
-            settings = {**life.settings, "page_size": 1000}
-            with pytest.raises(DatabaseError, match=r"No space left"):
-                load(life.warehouse.path, **settings)
-            committed = was_committed(life.warehouse)
-            life.forget_the_fleeting()
-            remount = ["mount", "-o", "remount,size=200m", str(disk)]
-            subprocess.run(remount, check=True)
-            load(life.warehouse.path, **settings)
-            assert_whole(life, fleeting=committed)
+        yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize(("megabytes", "backups"), [(3, 6000), (3, 20_000), (4, 20_000)])
+def test_full_disk_loses_nothing(tmp_path: Path, megabytes: int, backups: int) -> None:
+    fleet = fleet_of(graphs=3, backups=9)
+    with small_disk(tmp_path, megabytes) as disk, Emulator(fleet) as emulator:
+        life = Life(Warehouse(disk / "history.duckdb"), fleet, emulator)
+        life.load()
+        life.move_on()
+        fill(the_graph(fleet), backups, first=200)
+        settings = {**life.settings, "page_size": 1000}
+        with pytest.raises(DatabaseError, match=r"No space left"):
+            load(life.warehouse.path, **settings)
+        committed = was_committed(life.warehouse)
+        life.forget_the_fleeting()
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        load(life.warehouse.path, full=not committed, **settings)  # a long list is read in part
+        assert_whole(life, fleeting=committed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_many_rows_need_no_room_for_a_log_beside_the_file(tmp_path: Path) -> None:
+    fleet = fleet_of(graphs=1, backups=0)
+    fill(the_graph(fleet), 20_000)
+    with small_disk(tmp_path, 5) as disk, Emulator(fleet) as emulator:
+        warehouse = Warehouse(disk / "history.duckdb")
+        load(warehouse.path, **settings_for(emulator, page_size=1000))
+        assert_exact(warehouse, fleet)
 
 
 def test_merge_that_needs_more_memory_gets_it(

@@ -15,7 +15,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
-from ges_history.warehouses.rollback_journal import RollbackJournal
+from ges_history.warehouses.rollback_journal import RollbackJournal, metadata_blocks
 from harness import TOKEN, Warehouse, assert_exact, fill, fleet_of, the_graph
 
 
@@ -81,6 +81,22 @@ def test_an_open_connection_keeps_its_lock_through_a_load(
     warehouse.load(emulator)
     assert_exact(warehouse, fleet)
     assert not RollbackJournal(warehouse.path).is_needed
+
+
+def test_a_journal_stays_after_a_checkpoint_that_failed(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet
+) -> None:
+    warehouse.load(emulator)
+    journal = RollbackJournal(warehouse.path)
+    with duckdb.connect(str(warehouse.path)) as connection:
+        journal.keep(connection)
+        ((offset, size), *_) = metadata_blocks(connection)
+        with warehouse.path.open("r+b") as file:
+            file.seek(offset + size // 2)
+            file.write(bytes(size // 2))
+        journal.keep(connection)
+    assert journal.roll_back()
+    assert_exact(warehouse, fleet)
 
 
 def test_without_names_of_open_files_there_is_no_journal(

@@ -131,3 +131,29 @@ def test_loads_into_a_folder_are_killed_at_any_time(
             process.kill()
         life.load()
         assert_whole(life)
+
+
+def spilled(below: Path) -> list[str]:
+    """Folders for what did not fit into memory; `rglob` fails where folders go meanwhile."""
+    return [name for _, names, _ in os.walk(below) for name in names if name.startswith("spill-")]
+
+
+def test_what_a_killed_load_spilled_is_removed_by_the_next(
+    fleet: Fleet, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder_place(tmp_path)
+    place.enter(monkeypatch)
+    life = LakeLife(place, fleet, emulator)
+    life.load()
+    for _ in range(10):
+        life.move_on()
+        with life.start_load() as process:
+            while not spilled(tmp_path) and process.poll() is None:
+                time.sleep(0.001)
+            process.kill()
+        if left := spilled(tmp_path):
+            break
+    assert left
+    life.load()
+    assert not spilled(tmp_path)
+    assert_whole(life)

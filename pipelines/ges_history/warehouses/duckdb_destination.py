@@ -7,14 +7,14 @@ merged from there: the memory that it takes is that of a file, and a file that i
 because the process was killed before dlt noted it down, changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
-from dlt.common.destination.client import FollowupJobRequest, LoadJob
+from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_changed_cond
 from dlt.common.schema import Schema
@@ -27,8 +27,8 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.causes import is_out_of_memory
-from ges_history.warehouses.resolved_once import ResolvedOnce
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
+from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
 
 T = TypeVar("T")
 LARGE_BYTES = 2**20
@@ -80,7 +80,7 @@ class _SqlClient(DuckDbSqlClient):
         """Say nothing: names in three parts are never ambiguous."""
 
 
-class _Client(DuckDbClient):
+class _Client(MergesInPlace, DuckDbClient):
     catalog: str | None = None
     journal: RollbackJournal
 
@@ -96,15 +96,6 @@ class _Client(DuckDbClient):
             known.dataset_name, known.staging_dataset_name, known.credentials, capabilities
         )
         self.sql_client.catalog = self.catalog
-
-    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
-        """No table needs it, so there is none."""
-        return False
-
-    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
-        """dlt's own; no staging dataset is made to be emptied, as a setting may ask for."""
-        if truncate_tables is None or set(truncate_tables):
-            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
 
     def update_stored_schema(
         self,
@@ -122,12 +113,6 @@ class _Client(DuckDbClient):
         job = super().create_load_job(table, file_path, load_id, restore)
         is_ours = type(job) is DuckDbCopyJob and table["write_disposition"] == "merge"
         return _MergeJob(file_path, self.journal) if is_ours else job
-
-    def _create_merge_followup_jobs(
-        self,
-        table_chain: Sequence[PreparedTableSchema],  # noqa: ARG002
-    ) -> list[FollowupJobRequest]:
-        return []
 
 
 class _MergeJob(DuckDbCopyJob):

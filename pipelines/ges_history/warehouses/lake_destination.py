@@ -4,8 +4,10 @@ What differs from dlt's own: all data tables are Delta tables, made before their
 rows come into them by `lake_upsert`, not by a merge that joins the whole table.
 """
 
-import tempfile
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +112,26 @@ class _UpsertJob(TableFormatLoadFilesystemJob):
         from deltalake.exceptions import CommitFailedError  # noqa: PLC0415
 
         client = self._job_client
-        with tempfile.TemporaryDirectory(prefix="ges-lake-") as spill:
+        with self._spill() as spill:
             for attempt in range(1, COMMIT_TRIES + 1):
                 try:
-                    upsert(client.storage, self._staged(), client.fence, Path(spill))
+                    upsert(client.storage, self._staged(), client.fence, spill)
                     break
                 except CommitFailedError:
                     if attempt == COMMIT_TRIES:
                         raise
                 time.sleep(0.1 * attempt)
+
+    @contextmanager
+    def _spill(self) -> Iterator[Path]:
+        """A folder of the package: what a killed load leaves in it is removed by the next."""
+        folder = Path(self._file_path).parents[1] / f"spill-{self.load_table_name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _staged(self) -> Staged:
         table: Any = self._load_table

@@ -8,22 +8,18 @@ JSON keeps its text. Two pipelines that change tables wait for each other.
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
-from dlt.common.destination.client import FollowupJobRequest, HasFollowupJobs, LoadJob
+from dlt.common.destination.client import HasFollowupJobs, LoadJob
 from dlt.common.destination.client import RunnableLoadJob as Job
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema, TColumnSchema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import postgres as dlt_postgres
-from dlt.destinations.impl.postgres.configuration import (
-    PostgresClientConfiguration,
-    PostgresCredentials,
-)
+from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
 from dlt.destinations.impl.postgres.factory import PostgresTypeMapper
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
@@ -31,7 +27,7 @@ from dlt.destinations.insert_job_client import InsertValuesLoadJob
 from dlt.destinations.sql_client import raise_database_error
 
 from ges_history.warehouses.postgres_keys import INSERT_ONLY, ensure_keys
-from ges_history.warehouses.resolved_once import ResolvedOnce
+from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
 
 ROWS_IN_A_COPY = 20_000
 KEPT_STATES = 3
@@ -41,14 +37,7 @@ ANALYZE_FROM_ROWS = 1000
 
 
 class HistoryPostgres(ResolvedOnce, dlt_postgres):
-    """The destination; dlt's state and configuration know it as `postgres`.
-
-    Args:
-        credentials: Of the database, resolved.
-    """
-
-    def __init__(self, credentials: PostgresCredentials) -> None:
-        super().__init__(credentials)
+    """The destination; dlt's state and configuration know it as `postgres`."""
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         """Arrow tables stay Parquet until they are copied, without a driver of their own for it."""
@@ -104,7 +93,7 @@ def _csv(rows: pa.Table) -> io.BytesIO:
     return text
 
 
-class _Client(PostgresClient):
+class _Client(MergesInPlace, PostgresClient):
     def __init__(
         self,
         schema: Schema,
@@ -117,17 +106,11 @@ class _Client(PostgresClient):
             known.dataset_name, known.staging_dataset_name, known.credentials, capabilities
         )
 
-    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
-        """No table needs it, so there is none."""
-        return False
-
     def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
-        """dlt's own, one pipeline at a time; no staging dataset is made to be emptied."""
-        if truncate_tables is not None and not set(truncate_tables):
-            return
+        """One pipeline at a time."""
         with self.sql_client.begin_transaction():
             self._lock_tables()
-            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+            super().initialize_storage(truncate_tables)
 
     def update_stored_schema(
         self,
@@ -160,9 +143,6 @@ class _Client(PostgresClient):
         if type(job) is InsertValuesLoadJob:
             return _InsertOnceJob(file_path)
         return _MergeJob(file_path)
-
-    def _create_merge_followup_jobs(self, table_chain: Any) -> list[FollowupJobRequest]:  # noqa: ARG002
-        return []
 
     def complete_load(self, load_id: str) -> None:
         """Note a load down once, though it may be told twice; of dlt's states the newest are kept."""

@@ -47,7 +47,9 @@ class RollbackJournal:
     def keep(self, connection: "duckdb.DuckDBPyConnection") -> None:
         """Have on disk what a checkpoint of this connection may write over, before it is made.
 
-        On a system that does not name the open files of a process (Windows) there is no journal.
+        A journal that is there stays if no checkpoint came after it: one that failed may have written
+        over what it holds. On a system that does not name the open files of a process (Windows) there
+        is none.
 
         Raises:
             OSError: It cannot be written, for want of room say.
@@ -55,11 +57,14 @@ class RollbackJournal:
         descriptor = self._open_descriptor()
         if descriptor is None:
             return
+        header = os.pread(descriptor, HEADER_BYTES, 0)
+        if self._is_of(header):
+            return
         new = self._journal.with_suffix(".new")
         try:
             with new.open("wb") as journal:
-                journal.write(os.pread(descriptor, HEADER_BYTES, 0))
-                for offset, size in _metadata(connection):
+                journal.write(header)
+                for offset, size in metadata_blocks(connection):
                     block = os.pread(descriptor, size, offset)
                     journal.write(_PLACE.pack(offset, len(block)) + block)
                 journal.flush()
@@ -79,6 +84,14 @@ class RollbackJournal:
     def is_needed(self) -> bool:
         """Whether a checkpoint may have been cut off."""
         return self._journal.exists()
+
+    def _is_of(self, header: bytes) -> bool:
+        """Whether there is a journal of this very state of the file."""
+        try:
+            with self._journal.open("rb") as journal:
+                return journal.read(HEADER_BYTES) == header
+        except FileNotFoundError:
+            return False
 
     def roll_back(self) -> bool:
         """Bring back the blocks of a checkpoint that was cut off, before the file is opened.
@@ -133,7 +146,7 @@ class RollbackJournal:
         return None
 
 
-def _metadata(connection: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
+def metadata_blocks(connection: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
     """(offset, bytes) of each block of metadata."""
     ((size,),) = connection.execute(
         "SELECT block_size FROM pragma_database_size() WHERE database_name = ?",

@@ -1,0 +1,53 @@
+"""What our SQL destinations of dlt have in common; each class stands before dlt's among the bases."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dlt.common.destination import Destination
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
+from dlt.common.destination.client import FollowupJobRequest
+from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.normalizers.naming import NamingConvention
+from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
+
+
+class ResolvedOnce(Destination[Any, Any]):
+    """A destination whose configuration is resolved once: dlt asks for it some fifty times a load."""
+
+    _resolved: Any = None
+
+    def configuration(self, initial_config: Any, accept_partial: bool = False) -> Any:
+        """dlt's own; what it has resolved before is answered as it is."""
+        if initial_config is not None and initial_config.is_resolved():
+            return initial_config
+        return super().configuration(initial_config, accept_partial)
+
+    def capabilities(
+        self, config: Any = None, naming: NamingConvention | None = None
+    ) -> DestinationCapabilitiesContext:
+        """dlt's own, for the configuration that was resolved."""
+        if config is None:
+            if self._resolved is None:
+                known = self.spec(credentials=self.config_params["credentials"])
+                self._resolved = self.configuration(known, accept_partial=True)
+            config = self._resolved
+        return super().capabilities(config, naming)
+
+
+class MergesInPlace(SqlJobClientWithStagingDataset):
+    """A client whose jobs merge their files straight into the tables, without a staging dataset."""
+
+    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
+        """No table needs it, so there is none."""
+        return False
+
+    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
+        """dlt's own; no staging dataset is made to be emptied, as a setting may ask for."""
+        if truncate_tables is None or set(truncate_tables):
+            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+
+    def _create_merge_followup_jobs(
+        self,
+        table_chain: Sequence[PreparedTableSchema],  # noqa: ARG002
+    ) -> list[FollowupJobRequest]:
+        return []
