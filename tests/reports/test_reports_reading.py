@@ -1,5 +1,7 @@
 """What is asked of a report: windows, the worst first, several files as one, words for instants."""
 
+import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,6 +10,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+import warm_python
 from ges_backups.errors import SettingsError
 from ges_emulator import Emulator
 from ges_history import connect, read_report
@@ -203,6 +206,29 @@ def test_a_project_in_two_files_is_refused(fifty: Path, tmp_path: Path) -> None:
     copy.write_bytes((fifty / "p-03.duckdb").read_bytes())
     with pytest.raises(DatabaseError, match=r"The project id03 is in .*p-03\.duckdb and .*copy"):
         read_report("overview", [fifty / "p-03.duckdb", copy])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "report",
+        "report size_trend",
+        "report --html page.html",
+        "check",
+        "metrics",
+        "publish s.duckdb",
+    ],
+)
+def test_a_table_without_a_column_is_said_to_be_no_history(words: str, tmp_path: Path) -> None:
+    path = write_database(tmp_path / "x.duckdb", graphs=1, backups=9, views=False)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE x.ges.backups DROP COLUMN size")
+    command = [sys.executable, "-m", "ges_history", *words.split(), "--database", str(path)]
+    done = warm_python.run(command, cwd=tmp_path)
+    assert done.returncode == (3 if words == "check" else 1)
+    assert re.fullmatch(r'ges-backups: .*/x\.duckdb cannot be read as .* "size"\n', done.stderr)
+    with pytest.raises(DatabaseError, match=r'/x\.duckdb cannot be read as .* "size"'):
+        connect(path)
 
 
 @pytest.mark.parametrize("form", [str, datetime.date, lambda at: at.isoformat()], ids=range(3))

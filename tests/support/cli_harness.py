@@ -4,7 +4,6 @@ import functools
 import importlib
 import inspect
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -18,17 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import warm_python
+from forked import FORKS
 from ges_emulator import Emulator
 from harness import TOKEN, Warehouse
 
 PROGRAM = str(Path(sys.executable).parent / "ges-backups")
 SETTING = "SOURCES__GES_BACKUPS__"
 STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["ges_history.loading.projects", "ges_history.warehouses.duckdb_destination", "dlt"]
-)
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ def _resolve(path: str) -> Any:
 
 def killed_load(warehouse: Warehouse, settings: Mapping[str, Any], point: Point) -> int | None:
     """Load in a process of its own that kills itself at a point; its exit code, -9 if it came there."""
-    process = _FORKS.Process(target=_load_until, args=(warehouse.path, dict(settings), point))
+    process = FORKS.Process(target=_load_until, args=(warehouse.path, dict(settings), point))
     process.start()
     process.join(60)
     return process.exitcode
@@ -158,7 +153,7 @@ def load_killed_after(
     warehouse: Warehouse, settings: Mapping[str, Any], seconds: float
 ) -> int | None:
     """Load in a process of its own that is killed when it has loaded for so long."""
-    process = _FORKS.Process(target=_load_for, args=(warehouse.path, dict(settings), seconds))
+    process = FORKS.Process(target=_load_for, args=(warehouse.path, dict(settings), seconds))
     process.start()
     process.join(60)
     return process.exitcode

@@ -1,11 +1,7 @@
 """A history in PostgreSQL as the tests of loading see one: loaded, read, killed at a statement."""
 
-import functools
-import multiprocessing
-import multiprocessing.context
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from forked import FORKS
 from ges_emulator import Emulator
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
@@ -32,16 +29,6 @@ TABLES = {
     "_dlt_pipeline_state": ("_dlt_id",),
 }
 """All tables that a load writes, with what is there once."""
-
-_PRELOADED = ("dlt", "ges_", "pyarrow", "duckdb", "sqlglot", "psycopg2", "hypothesis", "pytest")
-
-
-@functools.cache
-def _forks() -> multiprocessing.context.ForkServerContext:
-    """Makes processes that start with what this one has imported: a load in one takes its own time."""
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(sorted(m for m in sys.modules if m.startswith(_PRELOADED)))
-    return forks
 
 
 @dataclass
@@ -82,9 +69,7 @@ class PostgresHistory(Warehouse):
     def start_load(self, emulator: Emulator, **settings: Any) -> Any:
         """A load in a process of its own; has `pid`, `join` and `exitcode`."""
         settings = settings_for(emulator, **self.settings, **settings)
-        process = _forks().Process(
-            target=_load, args=(self.path, self.database.environment, settings)
-        )
+        process = FORKS.Process(target=_load, args=(self.path, self.database.environment, settings))
         process.start()
         return process
 

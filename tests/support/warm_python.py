@@ -8,6 +8,7 @@ of an interpreter is the point, or its coverage, a process begins cold.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -209,6 +210,7 @@ def _preload() -> Iterator[str]:
 
 if __name__ == "__main__":
     list(_preload())
+    gc.freeze()  # what a child touches it would have to copy
     with socket.socket(fileno=int(sys.argv[1])) as asking:
         wanted = serve(asking)
     if wanted is not None:

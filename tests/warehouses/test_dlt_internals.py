@@ -60,6 +60,7 @@ INTERNALS = {
     "dlt.destinations.impl.postgres.postgres:PostgresClient": OWN_MERGE,
     "dlt.destinations.impl.postgres.sql_client:Psycopg2SqlClient": OWN_MERGE,
     "dlt.destinations.insert_job_client:InsertValuesLoadJob": OWN_MERGE,
+    "dlt.destinations.job_client_impl:SqlJobClientWithStagingDataset": OWN_MERGE,
     "dlt.destinations.sql_client:SqlClientBase": OWN_MERGE,
     "dlt.destinations.sql_client:raise_database_error": OWN_MERGE,
     "dlt.common.destination.utils:get_merge_compare_columns": OWN_LAKE,
@@ -82,10 +83,12 @@ SIGNATURES = {
     "dlt.destinations.impl.duckdb.duck:DuckDbClient.update_stored_schema": (
         "self only_tables expected_update force"
     ),
+    "dlt.destinations.impl.duckdb.duck:DuckDbClient.initialize_storage": "self truncate_tables",
     "dlt.destinations.impl.duckdb.duck:DuckDbClient.should_load_data_to_staging_dataset": (
         "self table_name"
     ),
     "dlt.destinations.impl.duckdb.duck:DuckDbClient._create_merge_followup_jobs": "self table_chain",
+    "dlt.destinations.impl.postgres.postgres:PostgresClient.initialize_storage": "self truncate_tables",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.catalog_name": "self quote casefold",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.warn_if_catalog_equals_dataset_name": (
         "self"

@@ -48,18 +48,30 @@ _TYPES = {
 }
 
 
-def view_statements(dialect: str = "duckdb") -> list[str]:
+def view_statements(dialect: str = "duckdb", *, is_deferred: bool = False) -> list[str]:
     """The statements that create the views in schema `reports`, in an order that works.
 
     Args:
         dialect: the destination's SQL, by its name in sqlglot; the files are DuckDB's.
+        is_deferred: as in `overlay_statements`.
     """
-    statements = [f"CREATE OR REPLACE VIEW reports.{n} AS\n{sql}" for n, sql in selects().items()]
+    option = _deferral() if is_deferred else ""
+    statements = [
+        f"CREATE OR REPLACE VIEW reports.{name}{option} AS\n{sql}"
+        for name, sql in selects().items()
+    ]
     if dialect == "duckdb":
         return statements
     from ges_history.reports.dialects import transpiled  # noqa: PLC0415 - sqlglot takes long
 
     return [transpiled(statement, dialect) for statement in statements]
+
+
+def _deferral() -> str:
+    """The option of CREATE VIEW that leaves it unbound until it is read, where this DuckDB has it."""
+    import duckdb  # noqa: PLC0415
+
+    return " WITH (DEFER_BINDING)" if int(duckdb.__version__.split(".")[0]) >= 2 else ""
 
 
 def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -> bool:
@@ -157,14 +169,17 @@ def missing_tables(present: set[str]) -> dict[str, str]:
     }
 
 
-def overlay_statements(tables: dict[str, set[str]]) -> list[str]:
+def overlay_statements(tables: dict[str, set[str]], *, is_deferred: bool = False) -> list[str]:
     """Statements that put schemas `ges` and `reports` over attached databases, as one history.
 
     A table that the reports read and no database has is an empty one.
 
     Args:
         tables: {catalog: its tables in schema `ges`}.
+        is_deferred: views are bound when they are read, and only then fail: to bind all of them
+            takes DuckDB 80 ms, and a reader reads few.
     """
+    option = _deferral() if is_deferred else ""
     names = set[str]().union(*tables.values())
     small = _BY_GRAPH if len(tables) > 1 else set()  # many files are slow to plan, not to read
     located = {name: _located(text, "ges.{}") for name, text in selects().items()}
@@ -177,7 +192,7 @@ def overlay_statements(tables: dict[str, set[str]]) -> list[str]:
             for name in sorted(names)
         ),
         *(f"CREATE TABLE ges.{t} ({columns})" for t, columns in missing_tables(names).items()),
-        *(f"CREATE VIEW reports.{name} AS\n{select}" for name, select in located.items()),
+        *(f"CREATE VIEW reports.{name}{option} AS\n{select}" for name, select in located.items()),
     ]
 
 

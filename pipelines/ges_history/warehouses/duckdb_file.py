@@ -18,7 +18,7 @@ from ges_history.warehouses.layout import (
     is_demo,
     quoted,
 )
-from ges_history.warehouses.opening import connect
+from ges_history.warehouses.opening import database_files, opened, saying_what_does_not_fit
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
 from ges_history.warehouses.waiting import held_file, wait_for
@@ -434,10 +434,11 @@ def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
 def reading_of(files: Path | list[Path], wait: float, say: Say) -> Iterator[Read]:
     """Several reads of one state of a file, or of several as one; a load that holds one is waited for."""
     held: list[duckdb.DuckDBPyConnection] = []
+    paths = database_files(files)
 
     def take() -> str | None:
         try:
-            held.append(connect(files))
+            held.append(opened(paths, is_deferred=True))
         except DatabaseBusy as busy:
             return str(busy)
         return None
@@ -447,8 +448,9 @@ def reading_of(files: Path | list[Path], wait: float, say: Say) -> Iterator[Read
         shared = SharedViews(connection)
 
         def read(sql: str, *values: Any) -> "pa.Table":
-            shared.work_out(sql)
-            return connection.sql(sql, params=list(values)).to_arrow_table()
+            with saying_what_does_not_fit(paths[0]):
+                shared.work_out(sql)
+                return connection.sql(sql, params=list(values)).to_arrow_table()
 
         yield read
 

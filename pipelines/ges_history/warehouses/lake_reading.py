@@ -74,7 +74,8 @@ class LakeReader:
         for table in tables:
             self._lay_out(table)
         self._connection.execute("USE memory")
-        self._connection.execute(";\n".join(overlay_statements({_ATTACHED: tables})))
+        overlay = overlay_statements({_ATTACHED: tables}, is_deferred=True)
+        self._connection.execute(";\n".join(overlay))
         self._shared = SharedViews(self._connection)
 
     def _lay_out(self, table: str) -> bool:

@@ -7,7 +7,8 @@ reports of this one, and several files, each with projects of its own, are one h
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,15 @@ def connect(database: Databases = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnectio
         DatabaseError: A file is missing, locked, no DuckDB database, holds no history, was
             written by a newer version, or holds a project that another one holds, too.
     """
+    files = database_files(database)
+    with saying_what_does_not_fit(files[0]):
+        return opened(files)
+
+
+def opened(files: list[Path], *, is_deferred: bool = False) -> "duckdb.DuckDBPyConnection":
+    """Files as one history; `is_deferred`: what does not fit into its reports fails when it is read."""
     import duckdb  # noqa: PLC0415 - importing ges_history stays cheap
 
-    files = database_files(database)
     connection = duckdb.connect(":memory:")
     try:
         tables = {}
@@ -76,16 +83,24 @@ def connect(database: Databases = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnectio
         connection.execute("SET TimeZone = 'UTC'")
         if len(files) > 1:
             _refuse_shared_projects(connection, files, tables)
-        try:
-            connection.execute(";\n".join(overlay_statements(tables)))
-        except (duckdb.BinderException, duckdb.CatalogException) as error:
-            raise DatabaseError(
-                f"The database {files[0]} cannot be read as a backup history: {first_line(error)}"
-            ) from error
+        connection.execute(";\n".join(overlay_statements(tables, is_deferred=is_deferred)))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def saying_what_does_not_fit(name: str | Path) -> Iterator[None]:
+    """Say of a table without a column that the reports need, or the like, that it is no history."""
+    import duckdb  # noqa: PLC0415
+
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise DatabaseError(
+            f"The database {name} cannot be read as a backup history: {first_line(error)}"
+        ) from error
 
 
 def _attach(connection: "duckdb.DuckDBPyConnection", path: Path, catalog: str) -> None:

@@ -1,5 +1,6 @@
 """Tables, comments and views of this version in a PostgreSQL database, made only where they differ."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,7 @@ def _make_views(cursor: Any, state: State) -> None:
     cursor.execute(f"{_CREATE}{ABOUT} AS {about}")
 
 
+@functools.cache
 def _view_script() -> list[str]:
     types = DuckDbTypes({table: wanted_columns(table) for table in TABLES})
     script = []

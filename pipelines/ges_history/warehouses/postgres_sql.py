@@ -133,7 +133,7 @@ class DuckDbTypes:
                     for name, kind in columns.items()
                 )
                 connection.execute(f"CREATE TABLE ges.{quoted(table)} ({defined})")
-            for statement in view_statements():
+            for statement in view_statements(is_deferred=True):
                 connection.execute(statement)
             self._connection = connection
         return self._connection

@@ -18,7 +18,7 @@ from ges_history.errors import DatabaseError
 from ges_history.reports.views import rebuild
 from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
 from ges_history.warehouses.duckdb_obstacles import first_line
-from ges_history.warehouses.opening import connect
+from ges_history.warehouses.opening import opened, saying_what_does_not_fit
 from ges_history.warehouses.seam import DATASET, Read, Say, Warehouse, quiet
 
 ROWS_AT_ONCE = 200_000
@@ -55,7 +55,8 @@ def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = qui
                 return False
             with _made(new) as connection:
                 _copy(read, connection)
-                rebuild(connection)
+                with saying_what_does_not_fit(warehouse.name):
+                    rebuild(connection)
         new.replace(file)
     except OSError as error:
         raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
@@ -90,7 +91,7 @@ def _differs(read: Read, file: Path) -> bool:
     if not file.exists():
         return True
     (now,) = read(_STATE).to_pylist()
-    with connect(file) as connection:
+    with opened([file], is_deferred=True) as connection:
         (then,) = connection.sql(_STATE).to_arrow_table().to_pylist()
     return now["loads"] != then["loads"] or _is_older(then["listed_at"], now["listed_at"])
 
