@@ -6,6 +6,7 @@ WORKERS ?= 4
 EXTRAS := aksk,page,notebook,excel,postgres,lake,spark
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # else each command that a test starts compiles dlt anew
+unexport WORKERS # dlt would take it for a setting of its own
 
 .PHONY: help demo test check integrations coverage soak bench notebook pictures tables pins clean
 

@@ -10,7 +10,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        yield error
+        if type(error).__name__ != "_RemoteTraceback":  # the text of one, from a process of a pool
+            yield error
         inner = getattr(error, "exception", None) if isinstance(error, PipelineStepFailed) else None
         error = inner or error.__cause__ or error.__context__
 

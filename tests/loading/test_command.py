@@ -1,5 +1,6 @@
 """``ges-backups load`` as a user runs it: exit codes, what it prints, and how it ends when stopped."""
 
+import json
 import os
 import pty
 import re
@@ -137,6 +138,8 @@ def test_full_reads_everything(command: Command) -> None:
         ({f"{SETTING}GRAPH_IDS": "g1,g2"}, [], "JSON list"),
         ({f"{SETTING}GRAPH_IDS": '["a/b"]'}, [], "is not valid"),
         ({f"{SETTING}FULL_LISTING_INTERVAL": "often"}, [], "full_listing_interval"),
+        ({"NORMALIZE__WORKERS": "many"}, [], "dlt's setting workers is not a whole number"),
+        ({"RUNTIME__LOG_LEVEL": "loud"}, [], "log_level of [runtime] in .dlt/config.toml, must be"),
         ({}, ["--destination", "nowhere"], "no destination 'nowhere'"),
         ({}, ["--destination", "filesystem"], "set DESTINATION__FILESYSTEM__BUCKET_URL"),
         (
@@ -380,3 +383,46 @@ def test_failed_first_load_leaves_no_database(tmp_path: Path) -> None:
         done = Command(emulator, tmp_path).load()
     assert (done.code, "refused the credential" in done.err) == (1, True)
     assert list(tmp_path.glob("*.duckdb")) == []
+
+
+OF_OTHERS = {
+    **dict.fromkeys(
+        ("WORKERS", "PROJECTS", "CREDENTIALS", "PROGRESS", "DEV_MODE", "POOL_TYPE"), "x"
+    ),
+    **dict.fromkeys(
+        ("CONCURRENCY", "PAGE_SIZE", "LISTING", "GRAPH_IDS", "REGION", "USERNAME"), "x"
+    ),
+    **dict.fromkeys(
+        ("HOST", "PORT", "DATABASE", "PASSWORD", "BUCKET_URL", "DESTINATION_TYPE"), "x"
+    ),
+    **dict.fromkeys(("LOG_LEVEL", "RESTORE_FROM_DESTINATION", "DRIVERNAME", "DATASET_NAME"), "x"),
+}
+"""Variables without a section, which dlt takes for settings; they may be those of any program."""
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "filesystem", "warehouse"])
+def test_variables_of_other_programs_are_passed_over(
+    command: Command, fleet: Fleet, destination: str
+) -> None:
+    variables = {
+        **OF_OTHERS,
+        "DESTINATION__FILESYSTEM__BUCKET_URL": str(command.folder / "lake"),
+        "DESTINATION__WAREHOUSE__DESTINATION_TYPE": "duckdb",
+        "DESTINATION__WAREHOUSE__CREDENTIALS": "w.duckdb",
+    }
+    words = () if destination == "duckdb" else ("--destination", destination)
+    assert command.load("--json", *words, **variables).json["backups"]["new"] == 6
+    fill(the_graph(fleet), 1, 10)
+    assert command.load("--json", *words, **variables).json["backups"]["new"] == 1
+    report = command.run("report", "backups", "--format", "json", *words, **variables)
+    assert len(json.loads(report.out)) == 7
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "filesystem"])
+def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destination: str) -> None:
+    variables = {
+        "NORMALIZE__WORKERS": "2",
+        "DESTINATION__FILESYSTEM__BUCKET_URL": str(command.folder / "lake"),
+    }
+    done = command.load("--json", "--destination", destination, **variables)
+    assert done.json["backups"]["new"] == 6, done.err

@@ -38,6 +38,7 @@ OWN_LAKE = "a commit to a lake is fenced, pruned by partition, and repeatable"
 INTERNALS = {
     "dlt.common.configuration.container:Container": SETTINGS,
     "dlt.common.configuration.providers:CustomLoaderDocProvider": SETTINGS,
+    "dlt.common.configuration.providers:EnvironProvider": "variables without a section are not ours",
     "dlt.common.configuration.specs.config_providers_context:ConfigProvidersContainer": SETTINGS,
     "dlt.common.configuration.specs.pluggable_run_context:PluggableRunContext": SETTINGS,
     "dlt.common.runtime.telemetry:stop_telemetry": SETTINGS,
@@ -73,6 +74,9 @@ INTERNALS = {
     "dlt.sources.helpers.requests.session:Session": "dlt's HTTP session, under our retry",
 }
 SIGNATURES = {
+    "dlt.common.configuration.providers:EnvironProvider.get_value": (
+        "self key hint pipeline_name sections"
+    ),
     "dlt.common.destination:Destination.configuration": "self initial_config accept_partial",
     "dlt.common.destination:Destination.capabilities": "self config naming",
     "dlt.common.destination.utils:get_merge_changed_cond": "table source_alias target_alias escape_id",

@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
-from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.telemetry import stop_telemetry
+
+from ges_history.dlt_environment import run_context, sectioned_environment
 
 NAME = "ges_history"
 SETTINGS: dict[str, Any] = {
@@ -31,19 +32,21 @@ SETTINGS: dict[str, Any] = {
 
 _lock = threading.Lock()
 _running = 0
+_environment = ExitStack()
 
 
 @contextmanager
 def dlt_settings() -> Iterator[None]:
     """Let dlt find these settings where the user has none; loads in several threads share them."""
     global _running  # noqa: PLW0603 - dlt's configuration is one for the process
-    context = Container()[PluggableRunContext]
+    context = run_context()
     with _lock:
         pa.scalar(
             0
         )  # pyarrow imports pandas now, if ever: dlt in another thread would see half of it
         _running += 1
         if _running == 1:
+            _environment.enter_context(sectioned_environment())
             # It holds no secret; if it could not, dlt would look at every type for one.
             ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=True)
             _set_providers(context, [*context.providers.providers, ours])
@@ -53,6 +56,7 @@ def dlt_settings() -> Iterator[None]:
         with _lock:
             _running -= 1
             if _running == 0:
+                _environment.close()
                 others = [one for one in context.providers.providers if one.name != NAME]
                 _set_providers(context, others)
 

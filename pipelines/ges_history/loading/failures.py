@@ -15,13 +15,16 @@ from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ges_backups.credentials import GesCredentials
 from ges_backups.errors import GesError, SettingsError
+from ges_backups.project import ProjectSettings
 from ges_history.causes import causes
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.seam import Warehouse
 
 SETTING = "SOURCES__GES_BACKUPS__"
+_OURS = ProjectSettings.get_resolvable_fields()
 
 _KEPT = {
     "extract": "Nothing was changed; the next load starts again.",
@@ -99,8 +102,12 @@ def _configuration(error: ConfigurationException) -> str:
             return f'{SETTING}GRAPH_IDS must be a JSON list of graph ids: \'["id", "id"]\'.'
         kind = {int: "a whole number", float: "a number", bool: "true or false"}
         wanted = kind.get(error.hint, "what it must be")
+        name = error.field_name.upper()
+        if error.field_name in {*GesCredentials.get_resolvable_fields(), *_OURS}:
+            return f"The setting {error.field_name} ({SETTING}{name}) is not {wanted}."
         return (
-            f"The setting {error.field_name} ({SETTING}{error.field_name.upper()}) is not {wanted}."
+            f"dlt's setting {error.field_name} is not {wanted}: look at the variables that end in"
+            f" __{name}, and at .dlt/config.toml."
         )
     return first_line(error)
 

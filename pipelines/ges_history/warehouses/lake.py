@@ -210,13 +210,16 @@ def _storage(name: str) -> "LakeStorage":
     from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
     from dlt.destinations import filesystem  # noqa: PLC0415
 
+    from ges_history.dlt_environment import run_context, sectioned_environment  # noqa: PLC0415
     from ges_history.warehouses.lake_storage import LakeStorage  # noqa: PLC0415
 
-    destination = filesystem(destination_name=name)
+    run_context()
     try:
-        configuration = destination.configuration(
-            destination.spec()._bind_dataset_name(DATASET), accept_partial=False
-        )
+        with sectioned_environment():
+            destination = filesystem(destination_name=name)
+            configuration = destination.configuration(
+                destination.spec()._bind_dataset_name(DATASET), accept_partial=False
+            )
         options = deltalake_storage_options(
             configuration.credentials, configuration.deltalake_storage_options
         )

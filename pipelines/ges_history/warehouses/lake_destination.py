@@ -6,7 +6,7 @@ rows come into them by `lake_upsert`, not by a merge that joins the whole table.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,17 @@ class HistoryLake(filesystem):
         """dlt's own for Delta tables, without a hint on each."""
         capabilities = super()._raw_capabilities()
         capabilities.preferred_loader_file_format = "parquet"
-        strategies = list(capabilities.supported_merge_strategies or ())
-        capabilities.merge_strategies_selector = lambda _, *, table_schema: strategies  # noqa: ARG005
+        capabilities.merge_strategies_selector = _all_strategies
         return capabilities
+
+
+def _all_strategies(
+    supported: Sequence[Any],
+    *,
+    table_schema: Any,  # noqa: ARG001
+) -> Sequence[Any]:
+    """What dlt asks of each table; a function of its own, since dlt pickles it for its processes."""
+    return supported
 
 
 class _Client(FilesystemClient):

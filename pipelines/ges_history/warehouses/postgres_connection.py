@@ -158,10 +158,14 @@ def _resolved(destination: str) -> "PostgresCredentials":
         PostgresClientConfiguration,
     )
 
+    from ges_history.dlt_environment import run_context, sectioned_environment  # noqa: PLC0415
+
+    run_context()
     try:
-        wanted = PostgresClientConfiguration()._bind_dataset_name(DATASET)
-        known = postgres(destination_name=destination)
-        credentials = known.configuration(wanted).credentials
+        with sectioned_environment():
+            wanted = PostgresClientConfiguration()._bind_dataset_name(DATASET)
+            known = postgres(destination_name=destination)
+            credentials = known.configuration(wanted).credentials
     except ConfigFieldMissingException:
         raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
     except (ConfigurationException, ValueError):

@@ -1,0 +1,67 @@
+"""What dlt takes from the environment's variables: only those that name a section."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+
+from ges_backups.errors import SettingsError
+
+_lock = threading.Lock()
+_users = 0
+
+
+class _SectionedEnviron(EnvironProvider):
+    """`SOURCES__GES_BACKUPS__PROJECTS` is meant for us; `PROJECTS` or `WORKERS` may be anyone's."""
+
+    def get_value(
+        self, key: str, hint: type[Any], pipeline_name: Any, *sections: str
+    ) -> tuple[Any | None, str]:
+        if not (pipeline_name or sections):
+            return None, self.get_key_name(key)
+        return super().get_value(key, hint, pipeline_name, *sections)
+
+
+def run_context() -> PluggableRunContext:
+    """dlt's context of this process, in which its configuration is.
+
+    Raises:
+        SettingsError: dlt cannot begin with the log level that is set for it.
+    """
+    try:
+        return Container()[PluggableRunContext]
+    except ValueError as error:
+        raise SettingsError(
+            f"dlt cannot begin: {error}. RUNTIME__LOG_LEVEL, or log_level of [runtime] in"
+            " .dlt/config.toml, must be DEBUG, INFO, WARNING, ERROR or CRITICAL."
+        ) from error
+
+
+@contextmanager
+def sectioned_environment() -> Iterator[None]:
+    """Let dlt pass over variables without a section; several threads share it."""
+    global _users  # noqa: PLW0603 - dlt's configuration is one for the process
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _exchange(EnvironProvider, _SectionedEnviron)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _exchange(_SectionedEnviron, EnvironProvider)
+
+
+def _exchange(old: type[EnvironProvider], new: type[EnvironProvider]) -> None:
+    context = run_context()
+    known = context.providers.providers
+    context.providers = ConfigProvidersContainer(
+        [new() if type(one) is old else one for one in known]
+    )
