@@ -2,11 +2,14 @@
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ges_history.errors import NoHistory
+from ges_history.warehouses import lake_upsert
 from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, backup, load_rows, rows_of
 
 
@@ -89,6 +92,29 @@ def test_a_field_that_a_record_lacks_is_null_in_its_row(folder_lake: Place) -> N
     load_rows(lake, [backup("a", newer="x"), backup("b", newer="x")])
     load_rows(lake, [backup("a")])
     assert [row["newer"] for row in rows_of(lake)] == [None, "x"]
+
+
+def test_many_new_rows_come_in_parts_by_their_starts(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_upsert, "APPENDED_AT_ONCE", 50)
+    lake = folder_lake.warehouse()
+    rows = [
+        backup(f"b{number:03}", start_timestamp=FIRST_MS + number * 77 % 240 * HOUR_MS)
+        for number in range(240)
+    ]
+    load_rows(lake, rows[::2])
+    files = pa.table(lake.storage.opened("backups").get_add_actions(flatten=True)).to_pylist()
+    ranges = sorted((f["min.start_timestamp"], f["max.start_timestamp"]) for f in files)
+    assert len(ranges) >= 3
+    assert all(one[1] < other[0] for one, other in pairwise(ranges))
+    assert max(file["num_records"] for file in files) <= 50
+
+    load_rows(lake, rows)
+    assert [row["id"] for row in rows_of(lake)] == [row["id"] for row in rows]
+    version = lake.storage.opened("backups").version()
+    load_rows(lake, rows)
+    assert lake.storage.opened("backups").version() == version
 
 
 def random_backup(chance: random.Random, id_: str, load: int) -> Row:

@@ -30,6 +30,8 @@ PRUNES = "start_timestamp"
 """Files are in its order, roughly, and know their smallest and largest."""
 RANGES = 12
 MERGED_AT_ONCE = 200_000
+APPENDED_AT_ONCE = 10_000_000
+"""New rows that are put in order and committed at once: DuckDB has no memory to order ten times as many."""
 UPKEEP_COMMITS = 12
 MEMORY_MB = 500
 CLOSE = 24 * 3_600_000
@@ -230,16 +232,33 @@ class _Upsert:
         from deltalake import write_deltalake  # noqa: PLC0415
 
         order = f"ORDER BY {PRUNES}" if self._prunes else ""
-        rows = self._connection.sql(
-            f"FROM staged s ANTI JOIN known k ON {self._same('s', 'k')} {order}"
-        )
-        write_deltalake(
-            self._table,
-            rows.to_arrow_reader(50_000),
-            mode="append",
-            commit_properties=self._commit(),
-        )
-        self._committed()
+        for condition in self._parts():
+            new = f"FROM staged s ANTI JOIN known k ON {self._same('s', 'k')} WHERE {condition}"
+            if not self._number(f"SELECT count(*) {new}"):
+                continue
+            write_deltalake(
+                self._table,
+                self._connection.sql(f"{new} {order}").to_arrow_reader(50_000),
+                mode="append",
+                commit_properties=self._commit(),
+            )
+            self._committed()
+
+    def _parts(self) -> list[str]:
+        """Conditions that divide the staged rows by their starts, whole days in each part."""
+        if not self._prunes:
+            return ["true"]
+        days = self._connection.sql(
+            f"SELECT {PRUNES} // {CLOSE} AS day, count(*) FROM staged GROUP BY day ORDER BY day"
+        ).fetchall()
+        begins, size = [0], 0
+        for day, count in days:
+            if size and size + count > APPENDED_AT_ONCE:
+                begins.append(day * CLOSE)
+                size = 0
+            size += count
+        ends = [f" AND {PRUNES} < {begin}" for begin in begins[1:]]
+        return [f"{PRUNES} >= {begin}{end}" for begin, end in zip(begins, [*ends, ""], strict=True)]
 
     def _of_projects(self, alias: str) -> str:
         """Names the projects, so that Delta need not look at, or wait for, any other's files."""
