@@ -139,7 +139,13 @@ def test_full_reads_everything(command: Command) -> None:
         ({f"{SETTING}GRAPH_IDS": '["a/b"]'}, [], "is not valid"),
         ({f"{SETTING}FULL_LISTING_INTERVAL": "often"}, [], "full_listing_interval"),
         ({"NORMALIZE__WORKERS": "many"}, [], "dlt's setting workers is not a whole number"),
-        ({"RUNTIME__LOG_LEVEL": "loud"}, [], "log_level of [runtime] in .dlt/config.toml, must be"),
+        *(
+            ({"RUNTIME__LOG_LEVEL": "loud"}, words, "log_level of [runtime] in .dlt/config.toml")
+            for words in (
+                [],
+                *(["--destination", name] for name in ("postgres", "filesystem", "x")),
+            )
+        ),
         ({}, ["--destination", "nowhere"], "no destination 'nowhere'"),
         ({}, ["--destination", "filesystem"], "set DESTINATION__FILESYSTEM__BUCKET_URL"),
         (
