@@ -46,21 +46,23 @@ def run_context() -> PluggableRunContext:
 def sectioned_environment() -> Iterator[None]:
     """Let dlt pass over variables without a section; several threads share it."""
     global _users  # noqa: PLW0603 - dlt's configuration is one for the process
+    context = run_context()
     with _lock:
         _users += 1
         if _users == 1:
-            _exchange(EnvironProvider, _SectionedEnviron)
+            _exchange(context, EnvironProvider, _SectionedEnviron)
     try:
         yield
     finally:
         with _lock:
             _users -= 1
             if _users == 0:
-                _exchange(_SectionedEnviron, EnvironProvider)
+                _exchange(context, _SectionedEnviron, EnvironProvider)
 
 
-def _exchange(old: type[EnvironProvider], new: type[EnvironProvider]) -> None:
-    context = run_context()
+def _exchange(
+    context: PluggableRunContext, old: type[EnvironProvider], new: type[EnvironProvider]
+) -> None:
     known = context.providers.providers
     context.providers = ConfigProvidersContainer(
         [new() if type(one) is old else one for one in known]

@@ -232,9 +232,9 @@ class _Upsert:
         from deltalake import write_deltalake  # noqa: PLC0415
 
         order = f"ORDER BY {PRUNES}" if self._prunes else ""
-        for condition in self._parts():
+        for condition in (parts := self._parts()):
             new = f"FROM staged s ANTI JOIN known k ON {self._same('s', 'k')} WHERE {condition}"
-            if not self._number(f"SELECT count(*) {new}"):
+            if len(parts) > 1 and not self._number(f"SELECT count(*) {new}"):
                 continue
             write_deltalake(
                 self._table,

@@ -63,9 +63,7 @@ def connect(database: Databases = DEFAULT_DATABASE) -> "duckdb.DuckDBPyConnectio
         DatabaseError: A file is missing, locked, no DuckDB database, holds no history, was
             written by a newer version, or holds a project that another one holds, too.
     """
-    files = database_files(database)
-    with saying_what_does_not_fit(files[0]):
-        return opened(files)
+    return opened(database_files(database))
 
 
 def opened(files: list[Path], *, is_deferred: bool = False) -> "duckdb.DuckDBPyConnection":
@@ -74,20 +72,27 @@ def opened(files: list[Path], *, is_deferred: bool = False) -> "duckdb.DuckDBPyC
 
     connection = duckdb.connect(":memory:")
     try:
-        tables = {}
-        for number, path in enumerate(files):
-            catalog = f"history{number or ''}"
-            _attach(connection, path, catalog)
-            check_layout(connection, catalog)
-            tables[catalog] = _tables(connection, path, catalog)
-        connection.execute("SET TimeZone = 'UTC'")
-        if len(files) > 1:
-            _refuse_shared_projects(connection, files, tables)
-        connection.execute(";\n".join(overlay_statements(tables, is_deferred=is_deferred)))
+        with saying_what_does_not_fit(files[0]):
+            _lay_out(connection, files, is_deferred=is_deferred)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _lay_out(
+    connection: "duckdb.DuckDBPyConnection", files: list[Path], *, is_deferred: bool
+) -> None:
+    tables = {}
+    for number, path in enumerate(files):
+        catalog = f"history{number or ''}"
+        _attach(connection, path, catalog)
+        check_layout(connection, catalog)
+        tables[catalog] = _tables(connection, path, catalog)
+    connection.execute("SET TimeZone = 'UTC'")
+    if len(files) > 1:
+        _refuse_shared_projects(connection, files, tables)
+    connection.execute(";\n".join(overlay_statements(tables, is_deferred=is_deferred)))
 
 
 @contextmanager
