@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,14 @@ from synthetic import write_database
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet:FutureWarning")
 SEEDS = (0, 1)
+SAIL = """
+import sys
+from pysail.spark import SparkConnectServer
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+print(server.listening_address[1], flush=True)
+sys.stdin.read()
+"""
 OF_NOW = {
     "load_age_hours": 0.1,
     "rpo_age_hours": 0.1,
@@ -182,6 +191,31 @@ def test_a_server_that_is_not_there_is_a_sentence(
     with pytest.raises(DatabaseError, match=r"sc://127\.0\.0\.1:1") as error:
         SparkLake(lake, "sc://127.0.0.1:1/;token=never-shown").read("SELECT 1")
     assert "never-shown" not in str(error.value)
+
+
+def test_a_server_that_dies_in_the_middle_is_a_sentence_within_a_minute(
+    folder_lake: Place, tmp_path: Path
+) -> None:
+    database = write_database(tmp_path / "x.duckdb", graphs=1, backups=9, edge_cases=False)
+    lake = copy_history(database, folder_lake.warehouse(), tmp_path)
+    command = [sys.executable, "-c", SAIL]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        remote = f"sc://127.0.0.1:{int(server.stdout.readline())}"
+        try:
+            with SparkLake(lake, remote).reading() as read:
+                assert read("SELECT count(*) AS n FROM ges.backups").to_pylist() == [{"n": 9}]
+                server.kill()
+                server.wait()
+                start = time.monotonic()
+                with pytest.raises(DatabaseError) as error:
+                    read("SELECT * FROM reports.running")
+        finally:
+            server.kill()
+    assert str(error.value).startswith(
+        f"The Spark Connect server at {remote} does not answer any more"
+    )
+    assert time.monotonic() - start < 60
 
 
 def test_a_lake_without_a_history_is_no_history_to_spark(folder_lake: Place, sail: str) -> None:
