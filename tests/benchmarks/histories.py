@@ -29,14 +29,6 @@ from ges_history.warehouses import warehouse_for
 from lake_copy import copy_history
 copy_history(Path(sys.argv[2]), warehouse_for("lake.duckdb", "filesystem"), Path("."))
 """
-SAIL = """
-import sys
-from pysail.spark import SparkConnectServer
-server = SparkConnectServer("127.0.0.1", 0)
-server.start(background=True)
-print(server.listening_address[1], flush=True)
-sys.stdin.read()
-"""
 NAMES = "import ges_history.reports.catalogue as c; print(*c.report_names())"
 
 
@@ -202,7 +194,13 @@ def _environment(folder: Path) -> dict[str, str]:
 def _sail(folder: Path, cores: Sequence[int]) -> Iterator[tuple[str, int]]:
     """A server in a process of its own, on some cores; its address and process id."""
     server = subprocess.Popen(
-        ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-c", SAIL],
+        [
+            "taskset",
+            "-c",
+            ",".join(map(str, cores)),
+            sys.executable,
+            str(SUPPORT / "spark_server.py"),
+        ],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

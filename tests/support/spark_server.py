@@ -1,4 +1,7 @@
-"""A Spark Connect server for tests: Sail, in this process; or another one that is named."""
+"""A Spark Connect server for tests: Sail, in this process or as one; or another one that is named.
+
+As a program it prints its port, and serves until its input ends.
+"""
 
 import os
 import sys
@@ -30,3 +33,9 @@ def running_sail() -> Iterator[str]:
 def other_server() -> str | None:
     """Apache Spark, say, where the machine has one."""
     return os.environ.get(OTHER)
+
+
+if __name__ == "__main__":
+    with running_sail() as address:
+        print(address.rpartition(":")[2], flush=True)
+        sys.stdin.read()

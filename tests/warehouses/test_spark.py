@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+import spark_server
 import warm_python
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.catalogue import grain_columns, view_names
@@ -32,14 +33,6 @@ from synthetic import write_database
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet:FutureWarning")
 SEEDS = (0, 1)
-SAIL = """
-import sys
-from pysail.spark import SparkConnectServer
-server = SparkConnectServer("127.0.0.1", 0)
-server.start(background=True)
-print(server.listening_address[1], flush=True)
-sys.stdin.read()
-"""
 OF_NOW = {
     "load_age_hours": 0.1,
     "rpo_age_hours": 0.1,
@@ -198,7 +191,7 @@ def test_a_server_that_dies_in_the_middle_is_a_sentence_within_a_minute(
 ) -> None:
     database = write_database(tmp_path / "x.duckdb", graphs=1, backups=9, edge_cases=False)
     lake = copy_history(database, folder_lake.warehouse(), tmp_path)
-    command = [sys.executable, "-c", SAIL]
+    command = [sys.executable, spark_server.__file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         remote = f"sc://127.0.0.1:{int(server.stdout.readline())}"
