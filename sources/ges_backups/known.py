@@ -175,7 +175,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
 
 
 def _iter_rows(table: pa.Table | None) -> Iterator[dict[str, Any]]:
-    """A thousand at a time: as dictionaries they take ten times what they take in the table."""
+    """A thousand at a time, so that not all of them are dictionaries at once."""
     for batch in table.to_batches(max_chunksize=1000) if table is not None else ():
         yield from batch.to_pylist()
 

@@ -39,10 +39,10 @@ def _kind_of(name: str) -> str:
     """What a destination is that is set up by a name of its own, in dlt's configuration."""
     from dlt import config  # noqa: PLC0415 - a second to import
 
-    from ges_history.dlt_environment import run_context  # noqa: PLC0415
+    from ges_history.dlt_environment import sectioned_environment  # noqa: PLC0415
 
-    run_context()
-    said = str(config.get(f"destination.{name}.destination_type") or "")
+    with sectioned_environment():
+        said = str(config.get(f"destination.{name}.destination_type") or "")
     kind = said.removeprefix("dlt.destinations.")
     if kind in KINDS:
         return kind

@@ -210,24 +210,23 @@ def _storage(name: str) -> "LakeStorage":
     from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
     from dlt.destinations import filesystem  # noqa: PLC0415
 
-    from ges_history.dlt_environment import run_context, sectioned_environment  # noqa: PLC0415
+    from ges_history.dlt_environment import sectioned_environment  # noqa: PLC0415
     from ges_history.warehouses.lake_storage import LakeStorage  # noqa: PLC0415
 
-    run_context()
-    try:
-        with sectioned_environment():
+    with sectioned_environment():
+        try:
             destination = filesystem(destination_name=name)
             configuration = destination.configuration(
                 destination.spec()._bind_dataset_name(DATASET), accept_partial=False
             )
-        options = deltalake_storage_options(
-            configuration.credentials, configuration.deltalake_storage_options
-        )
-    except ConfigurationException as error:
-        raise DatabaseError(
-            "A lake needs its place in dlt's configuration: set DESTINATION__FILESYSTEM__BUCKET_URL"
-            " to a folder or to s3://BUCKET/PATH, and for a bucket"
-            " DESTINATION__FILESYSTEM__CREDENTIALS__AWS_ACCESS_KEY_ID, ..AWS_SECRET_ACCESS_KEY,"
-            " ..REGION_NAME and, away from AWS, ..ENDPOINT_URL."
-        ) from error
+            options = deltalake_storage_options(
+                configuration.credentials, configuration.deltalake_storage_options
+            )
+        except ConfigurationException as error:
+            raise DatabaseError(
+                "A lake needs its place in dlt's configuration: set DESTINATION__FILESYSTEM__BUCKET_URL"
+                " to a folder or to s3://BUCKET/PATH, and for a bucket"
+                " DESTINATION__FILESYSTEM__CREDENTIALS__AWS_ACCESS_KEY_ID, ..AWS_SECRET_ACCESS_KEY,"
+                " ..REGION_NAME and, away from AWS, ..ENDPOINT_URL."
+            ) from error
     return LakeStorage(configuration, options)

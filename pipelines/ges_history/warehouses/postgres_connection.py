@@ -158,18 +158,17 @@ def _resolved(destination: str) -> "PostgresCredentials":
         PostgresClientConfiguration,
     )
 
-    from ges_history.dlt_environment import run_context, sectioned_environment  # noqa: PLC0415
+    from ges_history.dlt_environment import sectioned_environment  # noqa: PLC0415
 
-    run_context()
-    try:
-        with sectioned_environment():
+    with sectioned_environment():
+        try:
             wanted = PostgresClientConfiguration()._bind_dataset_name(DATASET)
             known = postgres(destination_name=destination)
             credentials = known.configuration(wanted).credentials
-    except ConfigFieldMissingException:
-        raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
-    except (ConfigurationException, ValueError):
-        raise PostgresError(f"{CREDENTIALS} is no connection string like {SHOWN}.") from None
+        except ConfigFieldMissingException:
+            raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
+        except (ConfigurationException, ValueError):
+            raise PostgresError(f"{CREDENTIALS} is no connection string like {SHOWN}.") from None
     given = credentials.query or {}
     options = f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {given.get('options', '')}".strip()
     credentials.query = {
