@@ -1,14 +1,16 @@
 """Each report says what its definition says: checked against pandas on random fleets."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
 import report_oracle
 from ges_history import read_report
 from ges_history.reports.catalogue import grain_columns
-from synthetic import write_database
+from synthetic import DAY_MS, insert_backups, insert_rows, write_database
 
 NOT_DERIVED = {"error_msg", "backup_count", "requests", "restarts"}
 MOVING_WITH_NOW = {
@@ -22,7 +24,60 @@ MOVING_WITH_NOW = {
 @pytest.fixture(scope="module", params=range(3), ids="seed{}".format)
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fleet") / "fleet.duckdb"
-    return write_database(path, graphs=20, backups=3_000, seed=request.param)
+    now = datetime.now(UTC)
+    write_database(path, graphs=20, backups=3_000, seed=request.param, now=now)
+    with duckdb.connect(str(path)) as connection:
+        for outcome in ("complete", "forbidden"):
+            _add_project_listed_at_once(connection, outcome, now)
+    return path
+
+
+def _add_project_listed_at_once(
+    connection: duckdb.DuckDBPyConnection, outcome: str, now: datetime
+) -> None:
+    """A project listed by `LISTING=project`, of which some graphs were listed one by one before."""
+    listed = [
+        {"graph_id": "*", "listed_at": now, "outcome": outcome},
+        {"graph_id": "before", "listed_at": now - timedelta(days=20), "outcome": "complete"},
+        {"graph_id": "after", "listed_at": now + timedelta(seconds=1), "outcome": "failed"},
+        {"graph_id": "left", "listed_at": now - timedelta(days=20), "outcome": "missing"},
+    ]
+    complete = {"project_id": outcome, "last_complete_at": now - timedelta(days=3)}
+    insert_rows(connection, "fleet.ges.listings", [{**row, **complete} for row in listed])
+    graphs = [
+        {"id": name, "project_id": outcome, "deleted_at": now if name == "left" else None}
+        for name in ("before", "after", "left", "never-asked", "level-without-sizes")
+    ]
+    insert_rows(connection, "fleet.ges.graphs", graphs)
+    at = int(now.timestamp() * 1000) - 5 * DAY_MS
+    backup = {"project_id": outcome, "status": "success", "size": 100, "duration": 60}
+    backups = [
+        {
+            **backup,
+            "graph_id": name,
+            "id": f"{outcome}-{name}-{n}",
+            "start_timestamp": at - n * DAY_MS,
+        }
+        for name in ("before", "after", "left", "never-asked")
+        for n in range(20)
+    ]
+    backups += [  # every other day of the new level has no size
+        {
+            **backup,
+            "graph_id": "level-without-sizes",
+            "id": f"{outcome}-level-{n}",
+            "start_timestamp": at - n * DAY_MS,
+            "size": (None if n % 2 else 300) if n < 20 else 100,
+        }
+        for n in range(40)
+    ]
+    just_begun = {**backup, "status": "backing_up", "size": None, "duration": None}
+    for name in ("before", "after"):
+        for ago in (timedelta(minutes=1), timedelta(days=3, minutes=1)):
+            start = int((now - ago).timestamp() * 1000)
+            row = {"graph_id": name, "id": f"{outcome}-{name}-{start}", "start_timestamp": start}
+            backups.append(just_begun | row)
+    insert_backups(connection, "fleet", backups)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,12 @@ KEYS = ["project_id", "graph_id"]
 HOUR = pd.Timedelta(hours=1)
 
 
+def read_at(listing: Any) -> pd.Timestamp:
+    """When a listing brought all that was there; its last complete one where it failed."""
+    is_good = listing.outcome in ("complete", "incremental")
+    return listing.listed_at if is_good else listing.last_complete_at
+
+
 class History:
     """The tables of a database, and the instant at which they were read."""
 
@@ -55,18 +61,27 @@ class History:
 
     def known_until(self, key: tuple[str, str]) -> pd.Timestamp | None:
         """When the graph was last read well, or its newest backup began."""
-        mine = self.listings[
-            (self.listings["project_id"] == key[0]) & (self.listings["graph_id"] == key[1])
-        ]
-        times = []
-        if len(mine):
-            (row,) = mine.itertuples()
-            well = row.outcome in ("complete", "incremental")
-            times.append(row.listed_at if well else row.last_complete_at)
-        elif key[0] in self.loaded_at:
+        listings = [*self._listings(key), *self._listings((key[0], "*"))]
+        times = [read_at(row) for row in listings]
+        if not listings and key[0] in self.loaded_at:
             times.append(self.loaded_at[key[0]])
         times += [min(at, self.now) for at in self.of(self.backups, key)["started_at"][-1:]]
         return max((at for at in times if not pd.isna(at)), default=None)
+
+    def _listings(self, key: tuple[str, str]) -> list[Any]:
+        return list(self.of(self.listings, key).itertuples())
+
+    def latest_listing(self, key: tuple[str, str]) -> Any:
+        """The graph's own listing, or that of its whole project where it is later."""
+        whole = [] if key in self.gone else self._listings((key[0], "*"))
+        found = [*self._listings(key), *whole]
+        return max(found, key=lambda row: row.listed_at, default=None)
+
+    def last_read_at(self, key: tuple[str, str]) -> pd.Timestamp:
+        """When a listing last brought what the graph holds."""
+        whole = [] if key in self.gone else self._listings((key[0], "*"))
+        times = [read_at(row) for row in [*self._listings(key), *whole]]
+        return max((at for at in times if not pd.isna(at)), default=pd.NaT)
 
     @staticmethod
     def of(frame: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
@@ -75,7 +90,7 @@ class History:
 
     def _names(self) -> dict[tuple[str, str], str]:
         names = {}
-        for frame in (self.listings, self.backups):
+        for frame in (self.listings[self.listings["graph_id"] != "*"], self.backups):
             names.update(
                 {key: key[1] for key in zip(frame.project_id, frame.graph_id, strict=True)}
             )
@@ -228,6 +243,7 @@ FITTED = ["mb_per_day", "r2"] + [
 def growth(history: History) -> pd.DataFrame:
     rows = []
     for key, graph in _per(size_trend(history).dropna(subset=["size_mb"])):
+        good = history.of(history.successes, tuple(key.values()))
         recent = graph.sort_values("day").tail(97)
         last = recent["day"].iloc[-1]
         change = _last_level(recent["size_mb"].tolist())
@@ -235,7 +251,7 @@ def growth(history: History) -> pd.DataFrame:
         window = kept[kept["day"] > last - pd.Timedelta(days=90)]
         x = (window["day"] - last).dt.days.to_numpy(float)
         y = window["size_mb"].to_numpy(float)
-        since = kept["backups"].sum()
+        since = (good["started_at"] >= kept["day"].iloc[0].tz_localize("UTC")).sum()
         rows.append(
             key
             | {
@@ -354,7 +370,13 @@ def overview(history: History) -> pd.DataFrame:
         there = kept[kept["deleted_at"].isna()]
         recent = kept[kept["started_at"] > month]
         ok, bad = ((recent["status"] == status).sum() for status in ("success", "failed"))
-        added = 0 if since is None else good[good["started_at"] >= since]["size"].sum()
+        in_month = good if since is None else good[good["started_at"] >= since]
+        in_month = (
+            in_month
+            if loaded is None
+            else in_month[in_month["started_at"] < loaded.floor("D") + pd.Timedelta(days=1)]
+        )
+        added = 0 if since is None else in_month["size"].sum()
         removed = 0 if since is None else good[good["deleted_at"] >= since]["size"].sum()
         usual = here["usual_gap_hours"].median()
         limit = 48 if np.isnan(usual) else min(max(2 * usual, 6), 48)
@@ -530,6 +552,8 @@ def running(history: History) -> pd.DataFrame:
         known = durations.get((row.project_id, row.graph_id), pd.Series(dtype=float))
         p95 = np.percentile(known, 95) if len(known) else np.nan
         elapsed = (history.now - row.started_at).total_seconds()
+        until = history.known_until((row.project_id, row.graph_id))
+        seen = np.nan if until is None else (until - row.started_at).total_seconds()
         rows.append(
             {
                 "project_id": row.project_id,
@@ -538,7 +562,7 @@ def running(history: History) -> pd.DataFrame:
                 "started_at": row.started_at,
                 "elapsed_s": elapsed,
                 "p95_duration_s": p95,
-                "stuck": None if np.isnan(p95) else bool(elapsed > 3 * p95),
+                "stuck": None if np.isnan(p95) else bool(seen > 3 * p95),
             }
         )
     return history.frame(rows)
@@ -546,18 +570,19 @@ def running(history: History) -> pd.DataFrame:
 
 def load_health(history: History) -> pd.DataFrame:
     rows = []
-    for row in history.listings.itertuples():
-        read_well = row.outcome in ("complete", "incremental")
-        last_read = row.listed_at if read_well else row.last_complete_at
+    for key in history.names:
+        row = history.latest_listing(key)
+        if row is None:
+            continue
         rows.append(
             {
-                "project_id": row.project_id,
-                "graph_id": row.graph_id,
+                "project_id": key[0],
+                "graph_id": key[1],
                 "listed_at": row.listed_at,
                 "outcome": row.outcome,
                 "error_code": row.error_code,
                 "last_complete_at": row.last_complete_at,
-                "stale_hours": (history.now - last_read) / HOUR,
+                "stale_hours": (history.now - history.last_read_at(key)) / HOUR,
             }
         )
     return history.frame(rows)

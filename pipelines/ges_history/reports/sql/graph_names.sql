@@ -3,8 +3,9 @@
 -- The name is that of the project's list of graphs, else that of the newest backup by start
 -- (then id), else the id. graph_deleted_at is set where the graph has left the project's list.
 -- loaded_at is when the project was last listed, whatever came of it. known_until is when the
--- graph was last listed without an error (its project, where it has no listing of its own),
--- or the start of its newest backup where that is later and not ahead of the clock.
+-- graph was last listed without an error, by itself or with its whole project (graph_id '*'), or
+-- the start of its newest backup where that is later and not ahead of the clock. A graph without
+-- any listing is known until its project was last listed.
 -- Columns:
 --   region: Region of the project, or the host of its endpoint.
 --   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
@@ -58,6 +59,15 @@ known AS (
     ) AS traces
     GROUP BY project_id, graph_id
 ),
+whole AS (
+    SELECT project_id,
+        CASE
+            WHEN outcome IN ('complete', 'incremental') THEN listed_at
+            ELSE last_complete_at
+        END AS read_at
+    FROM ges.listings
+    WHERE graph_id = '*'
+),
 loads AS (
     SELECT project_id, MAX(listed_at) AS loaded_at
     FROM (
@@ -75,12 +85,16 @@ located AS (
             WHEN k.last_backup_at > CURRENT_TIMESTAMP THEN CURRENT_TIMESTAMP
             ELSE k.last_backup_at
         END AS seen_at,
-        CASE WHEN k.listed_at IS NULL THEN t.loaded_at ELSE k.read_at END AS read_at
+        CASE
+            WHEN k.listed_at IS NULL AND w.project_id IS NULL THEN t.loaded_at
+            ELSE COALESCE(GREATEST(k.read_at, w.read_at), k.read_at, w.read_at)
+        END AS read_at
     FROM known AS k
     LEFT JOIN listed AS l ON k.project_id = l.project_id AND k.graph_id = l.graph_id
     LEFT JOIN newest AS n
         ON k.project_id = n.project_id AND k.graph_id = n.graph_id AND n.place = 1
     LEFT JOIN ges.projects AS p ON k.project_id = p.id
+    LEFT JOIN whole AS w ON k.project_id = w.project_id
     LEFT JOIN loads AS t ON k.project_id = t.project_id
 )
 SELECT project_id, graph_id, graph_name, project_name, region, graph_deleted_at, loaded_at,

@@ -39,17 +39,25 @@
 -- Now: is_new_level DESC NULLS LAST, mb_per_day DESC NULLS LAST
 -- Empty: no backup of known size succeeded yet
 -- Reads: reports.recent_sizes.
-WITH points AS (
-    SELECT project_id, graph_id, graph_name, project_name, day, backups,
+WITH days AS (
+    SELECT project_id, graph_id, graph_name, project_name, day, size_mb,
+        SUM(backups) OVER (
+            PARTITION BY project_id, graph_id ORDER BY day DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS backups_since
+    FROM reports.recent_sizes
+),
+points AS (
+    SELECT project_id, graph_id, graph_name, project_name, day, backups_since,
         CAST(size_mb AS DOUBLE) AS y,
         ROW_NUMBER() OVER (PARTITION BY project_id, graph_id ORDER BY day DESC) AS place,
         MAX(day) OVER (PARTITION BY project_id, graph_id) AS last_day
-    FROM reports.recent_sizes
+    FROM days
     WHERE size_mb IS NOT NULL
 ),
 -- place 1 is the newest point: what is after a point has smaller places, what is before larger ones.
 recent AS MATERIALIZED (
-    SELECT project_id, graph_id, graph_name, project_name, day, backups, y, place, last_day,
+    SELECT project_id, graph_id, graph_name, project_name, day, backups_since, y, place, last_day,
         AVG(y) OVER (
             PARTITION BY project_id, graph_id ORDER BY place ROWS BETWEEN 6 PRECEDING AND CURRENT ROW
         ) AS mean_after,
@@ -118,7 +126,7 @@ changes AS (
 levels AS (
     SELECT c.project_id, c.graph_id, c.place, MIN(p.day) AS level_since,
         MAX(c.level_before) AS level_before_mb, MAX(c.level_after) AS level_mb,
-        CAST(SUM(p.backups) AS BIGINT) AS level_backups
+        CAST(MAX(p.backups_since) AS BIGINT) AS level_backups
     FROM changes AS c
     JOIN recent AS p
         ON c.project_id = p.project_id AND c.graph_id = p.graph_id AND p.place <= c.place

@@ -150,7 +150,7 @@ stored AS (
         CAST(SUM(
             CASE
                 WHEN b.status = 'success' AND b.start_timestamp / 1000.0 >= w.first_second
-                    THEN b.size
+                    AND b.start_timestamp / 1000.0 < w.first_second + 30 * 86400.0 THEN b.size
             END
         ) AS BIGINT) AS added_30d_mb,
         CAST(SUM(
