@@ -64,6 +64,20 @@ mutation($tags: [ExecutionTag!]) { launchRun(executionParams: {
   executionMetadata: {tags: $tags}, mode: "default", runConfigData: "{}"
 }) { __typename ... on LaunchRunSuccess { run { runId } } } }
 """
+SCHEDULE = """
+from datetime import datetime, timezone
+import dagster as dg
+from definitions import defs
+
+[schedule] = defs.schedules
+for hour in (1, 2):
+    context = dg.build_schedule_context(
+        instance=dg.DagsterInstance.ephemeral(),
+        scheduled_execution_time=datetime(2026, 1, 1, hour, 17, tzinfo=timezone.utc),
+    )
+    for request in schedule.evaluate_tick(context).run_requests:
+        print("RUN", request.partition_key, request.run_key)
+"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
@@ -114,6 +128,18 @@ def test_projects_are_partitions_and_each_asset_is_made(
     passed, severity, rows = south["checks"]["failed_listing"]
     assert (passed, severity) == (False, "ERROR")
     assert [row["graph_id"] for row in rows] == ["g1"]
+
+
+def test_schedule_asks_for_a_run_of_each_project_at_each_tick(
+    dagster: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    (tmp_path / "schedule.py").write_text(SCHEDULE)
+    with two_projects() as (_, served):
+        done = run([dagster.python, "schedule.py"], tmp_path, PYTHONPATH=str(tmp_path), **served)
+    runs = [line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("RUN ")]
+    assert [project for project, _ in runs] == ["north", "south"] * 2
+    assert len({key for _, key in runs}) == 4
 
 
 def test_wrong_credential_fails_without_another_try(dagster: Environment, tmp_path: Path) -> None:
