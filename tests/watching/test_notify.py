@@ -38,6 +38,16 @@ def test_start_and_end_are_pinged_with_the_exit_code_and_the_summary(
     assert listener.received[1].body == b"graphs 12 listed\nbackups 3 new"
 
 
+def test_what_a_url_asks_for_stays_behind_its_path(listener: Listener) -> None:
+    with Ping(f"{listener.url}/{SECRET}/slug?create=1") as ping:
+        ping.code = 3
+    base = f"/{SECRET}/slug"
+    assert listener.paths == [f"{base}/start?create=1", f"{base}/3?create=1"]
+    with Ping(f"{listener.url}/{SECRET}/slug?create=1") as ping:
+        ping.code = 0
+    assert listener.paths[3] == f"{base}?create=1"
+
+
 def interrupted(listener: Listener, error: BaseException) -> None:
     """A load that ends with an error after it has thought that all is well."""
     with Ping(f"{listener.url}/{SECRET}") as ping:

@@ -12,7 +12,7 @@ import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from ges_history.warehouses.seam import Say, quiet
 
@@ -67,7 +67,7 @@ class Ping:
 
     def __enter__(self) -> "Ping":
         if self._url:
-            self._start = _Sending(f"{self._url}/start", b"", "text/plain", PING_SECONDS)
+            self._start = _Sending(_below(self._url, "start"), b"", "text/plain", PING_SECONDS)
         return self
 
     def __exit__(
@@ -85,12 +85,18 @@ class Ping:
         began = time.monotonic()
         failed_to_start = self._start.result(PING_SECONDS / 2)
         is_failure = self.code and (self.code != 3 or self._partial_fails)
-        address = f"{self._url}/{self.code}" if is_failure else self._url
+        address = _below(self._url, str(self.code)) if is_failure else self._url
         left = PING_SECONDS - (time.monotonic() - began)
         end = _Sending(address, _cut(self.body), "text/plain; charset=utf-8", left)
         failed = end.result(left) or failed_to_start
         if failed:
             self._say(f"The ping to {host_of(self._url)} did not arrive: {failed}.")
+
+
+def _below(url: str, name: str) -> str:
+    """A URL with one more part of its path; what it asks for stays behind it (`?create=1`)."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
 def notify(url: str, content: dict[str, Any], say: Say = quiet) -> None:
