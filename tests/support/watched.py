@@ -22,6 +22,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC).replace(microsecond=0, second=7)  # never at midnight, a border of days
 GOOD = ("complete", "incremental")
+WHOLE = "*"
 
 PROJECTS = """CREATE TABLE {catalog}.ges.projects (id VARCHAR, name VARCHAR, region VARCHAR,
     first_listed_at TIMESTAMPTZ, last_listed_at TIMESTAMPTZ)"""
@@ -41,7 +42,10 @@ class Backup:
 
 @dataclass(frozen=True)
 class Life:
-    """A graph; `listed_ago` None: never asked for, `complete_ago` of its last complete listing."""
+    """A graph; `listed_ago` None: never asked for, `complete_ago` of its last complete listing.
+
+    One called `WHOLE` is the listing of a whole project and no graph.
+    """
 
     graph_id: str
     backups: tuple[Backup, ...] = ()
@@ -124,6 +128,7 @@ def _rows(written: Written) -> dict[str, list[dict[str, Any]]]:
                 "deleted_at": ago(life.left_ago),
             }
             for life in lives
+            if life.graph_id != WHOLE
         ],
         "listings": [
             {
@@ -212,6 +217,12 @@ class Oracle:
         others = [one.listed_ago for one in fleet if one.project_id == life.project_id]
         self.project_ago = min([*listed, *(ago for ago in others if ago is not None)], default=None)
         self.now = now
+        self.listings = [
+            one
+            for one in (life, *fleet)
+            if one.listed_ago is not None
+            and (one is life or (one.project_id, one.graph_id) == (life.project_id, WHOLE))
+        ]
         self.backups = sorted(
             (ms(now - backup.age), backup_id(life, place), backup)
             for place, backup in enumerate(life.backups)
@@ -223,13 +234,14 @@ class Oracle:
     def _known_until(self) -> int | None:
         """When it was last listed without an error, or its newest backup started, if later.
 
-        A graph without a listing of its own is known by that of its project.
+        A graph without any listing is known by the last one of another in its project.
         """
-        life = self.life
-        ago = life.listed_ago if life.outcome in GOOD else life.complete_ago
-        if life.listed_ago is None:
-            ago = self.project_ago
-        read = [] if ago is None else [ms(self.now - ago)]
+        spans = [
+            one.listed_ago if one.outcome in GOOD else one.complete_ago for one in self.listings
+        ]
+        if not self.listings:
+            spans = [self.project_ago]
+        read = [ms(self.now - ago) for ago in spans if ago is not None]
         return max(read + [start for start, _, _ in self.backups[-1:]], default=None)
 
     def verdict(self, kind: str, target: float) -> Expected:
@@ -304,9 +316,10 @@ class Oracle:
         return self._compare(len(self.starts), bool(self.starts))
 
     def _failed_listing(self, _: float) -> Expected:
-        if self.life.listed_ago is None:
+        if not self.listings:
             return Expected("unknown")
-        return Expected("met" if self.life.outcome in GOOD else "violated")
+        latest = min(self.listings, key=lambda one: one.listed_ago or timedelta())
+        return Expected("met" if latest.outcome in GOOD else "violated")
 
     def _stale_hours(self, target: float) -> Expected:
         if self.known_until is None:
@@ -323,8 +336,9 @@ class Oracle:
         if not durations:
             return Expected("met", 0)
         usual = float(np.percentile(durations, 95))
-        now = ms(datetime.now(UTC))
-        running = [now - start for start, b in self.kept if b.status == "backing_up"]
+        running = [
+            (self.known_until or 0) - start for start, b in self.kept if b.status == "backing_up"
+        ]
         stuck = sum(elapsed > 3000 * usual for elapsed in running)
         return self._compare(stuck, not stuck)
 
@@ -345,7 +359,8 @@ class Oracle:
         given = int(target * 3_600_000)
         end_of_all = ms(self.now - self.life.left_ago) if self.life.left_ago is not None else None
         if not self.backups:
-            return [] if end_of_all is not None else [(None, None, None, None)]
+            is_known = end_of_all is None and self.known_until is not None
+            return [(None, None, None, None)] if is_known else []
         marks: list[tuple[int, str | None]] = [
             (start, key) for start, key, b in self.backups if b.status == "success"
         ]

@@ -68,6 +68,33 @@ def test_what_cannot_be_judged_is_unknown_unless_something_is_worse(check: Check
     assert check(policy=late).exit_code == 1
 
 
+STALE = replace(
+    FINE,
+    backups=tuple(replace(one, age=one.age + 9 * DAY) for one in FINE.backups),
+    listed_ago=9 * DAY,
+    complete_ago=9 * DAY,
+)
+SCOPED = "[[rules]]\ngraphs = ['{}']\nstale_load = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "tag"),
+    [
+        (SCOPED.format("fi*", "true"), "CRITICAL"),
+        (SCOPED.format("fi*", "false"), None),
+        (SCOPED.format("fi*", "false") + SCOPED.format("o*", "true"), "CRITICAL"),
+        (SCOPED.format("fi*", "true") + "exclude = 'fine'\n", None),
+        (SCOPED.format("other*", "true"), "UNKNOWN"),
+    ],
+)
+def test_a_stale_load_is_told_where_a_rule_names_any_graph_of_the_project(
+    check: Check, policy: str, tag: str | None
+) -> None:
+    result = check(lives=(STALE, replace(STALE, graph_id="o", name="odd")), policy=policy)
+    told = [line.split()[0] for line in result.stdout.splitlines() if "  stale_load: " in line]
+    assert told == ([tag] if tag else []), result.output
+
+
 def test_people_read_a_line_a_finding_the_worst_first(check: Check) -> None:
     lines = check().stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["CRITICAL", "WARNING", "3"]
@@ -190,6 +217,54 @@ def test_explain_says_which_rules_apply_to_a_graph_and_why(check: Check) -> None
     assert re.search(r"line 7: counts", text)
     assert re.search(r"line 9: names it, too, but comes later", text)
     assert re.search(r"no rule at all: .*min_backups", text)
+
+
+def test_explain_looks_at_some_projects_only(tmp_path: Path) -> None:
+    database = tmp_path / "two.duckdb"
+    lives = [replace(FINE, project_id=project) for project in ("p1", "p2")]
+    write_history(database, lives, [ProjectRow("p1", "prod"), ProjectRow("p2", "dev")])
+    words = ["check", "--database", str(database), "--explain", "fine"]
+    both = CliRunner().invoke(cli, words).stdout
+    assert [name for name in ("prod", "dev") if f"of project {name}" in both] == ["prod", "dev"]
+    one = CliRunner().invoke(cli, [*words, "--project-name", "dev"])
+    assert "of project prod" not in one.stdout
+    assert "of project dev" in one.stdout
+    assert "stale_load: of its project" in one.stdout
+    assert CliRunner().invoke(cli, [*words, "--project-name", "nonsense"]).exit_code == 3
+
+
+def test_a_rule_of_a_project_that_is_not_looked_at_is_no_mistake(tmp_path: Path) -> None:
+    database = tmp_path / "two.duckdb"
+    lives = [replace(FINE, project_id=project) for project in ("p1", "p2")]
+    write_history(database, lives, [ProjectRow("p1", "prod"), ProjectRow("p2", "dev")])
+    rules = [f"[[rules]]\nprojects = '{name}'\nrpo_hours = 24\n" for name in ("prod", "dev")]
+    (tmp_path / "ges_policy.toml").write_text("".join(rules))
+    words = ["check", "--database", str(database), "--project-name", "prod"]
+    result = CliRunner().invoke(cli, words)
+    assert (result.exit_code, "names" in result.stdout) == (0, False), result.stdout
+    (tmp_path / "ges_policy.toml").write_text("".join(rules) + rules[0].replace("prod", "test"))
+    result = CliRunner().invoke(cli, words)
+    assert (result.exit_code, "line 9" in result.stdout) == (3, True), result.stdout
+
+
+def test_a_violation_that_goes_on_is_evidence_of_any_window_after_its_begin(check: Check) -> None:
+    late = replace(LATE, listed_ago=3 * HOUR, complete_ago=3 * HOUR)
+    policy = "[[rules]]\nrpo_hours = 24\n"
+    result = check("--since", "1h", "--format", "csv", lives=(late,), policy=policy)
+    (row,) = rows_of(result)
+    assert (result.exit_code, row["graph_id"], row["ended_at"]) == (2, "g-late", "")
+
+
+def test_a_graph_that_could_never_be_listed_is_no_evidence(check: Check) -> None:
+    refused = Life("g", outcome="forbidden", complete_ago=None)
+    result = check("--since", "9d", lives=(refused,), policy="[[rules]]\nrpo_hours = 24\n")
+    assert (result.exit_code, result.stdout) == (0, "0 violations\n")
+
+
+def test_a_rule_that_is_off_and_names_no_graph_is_told_without_a_figure(check: Check) -> None:
+    text = check(policy="[[rules]]\ngraphs = 'no*'\noverdue = false\n").stdout
+    line = next(line for line in text.splitlines() if "overdue" in line)
+    assert "at most" not in line
 
 
 def test_explain_takes_an_id_and_says_what_excludes(check: Check) -> None:

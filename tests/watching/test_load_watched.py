@@ -1,6 +1,7 @@
 """`ges-backups load` with what it does around itself: pings, a webhook, a check, metrics, the page."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli_harness import Command, Done
-from ges_emulator import Emulator, Fleet
-from harness import Warehouse
+from ges_emulator import Emulator, Fault, Fleet
+from harness import Warehouse, fleet_of
 from listener import Listener
 
 SECRET = "0c1e-secret-77aa"
@@ -133,6 +134,97 @@ def test_metrics_that_cannot_be_written_leave_the_load_done_and_the_old_file(
     assert done.code == 3
     assert "missing/ges.prom cannot be written" in done.err
     assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--metrics", "missing/ges.prom"], "missing/ges.prom cannot be written"),
+        (["--check", "--policy", "missing.toml"], "missing.toml cannot be read"),
+        (["--publish", "missing/copy.duckdb"], "missing"),
+    ],
+)
+def test_what_cannot_be_done_after_a_load_is_told_and_the_rest_is_done(
+    command: Command, listener: Listener, tmp_path: Path, words: list[str], told: str
+) -> None:
+    url = f"{listener.url}/{SECRET}"
+    done = command.load("--quiet", "--ping", url, *words)
+    assert (done.code, done.out) == (3, "")
+    assert told in done.err
+    assert "The history is loaded" in done.err
+    assert listener.paths == [f"/{SECRET}/start", f"/{SECRET}/3"]
+    assert told in listener.received[1].body.decode()
+    assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
+
+
+def test_a_snapshot_that_cannot_be_written_keeps_no_metrics_back(
+    command: Command, tmp_path: Path
+) -> None:
+    done = command.load("--publish", "missing/copy.duckdb", "--metrics", "ges.prom")
+    assert (done.code, (tmp_path / "ges.prom").exists()) == (3, True)
+    assert "6 new" in done.out
+
+
+def test_a_quiet_load_tells_what_did_not_arrive(command: Command) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/{SECRET}"
+        done = command.load("--quiet", "--ping", url, "--notify", url)
+    assert (done.code, done.err.count("did not arrive")) == (0, 2)
+    assert_discreet(done)
+
+
+def test_the_outcome_as_json_has_the_violations_that_were_asked_for(command: Command) -> None:
+    violations = command.load("--json", "--check").json["violations"]
+    found = {(one["graph_id"], one["rule"]) for one in violations}
+    assert found == {("g1", "overdue"), ("g2", "overdue")}
+    assert "violations" not in command.load("--json").json
+
+
+def test_metrics_tell_of_each_project_what_its_own_load_did(tmp_path: Path) -> None:
+    north, south = fleet_of(graphs=2), fleet_of(graphs=5)
+    south.project_id = "f" * 32
+    with Emulator(north) as first, Emulator(south) as second:
+        command = Command(first, tmp_path)
+        listed = [
+            {
+                "name": name,
+                "project_id": emulator.fleet.project_id,
+                "endpoint": emulator.endpoint,
+            }
+            for name, emulator in (("north", first), ("south", second))
+        ]
+        projects = {"SOURCES__GES_BACKUPS__PROJECTS": json.dumps(listed)}
+        assert command.load("--metrics", "ges.prom", **projects).code == 0
+        requests = metric(tmp_path, "last_load_requests")
+        assert requests == {
+            emulator.fleet.project_id: len(emulator.requests) for emulator in (first, second)
+        }
+        second.faults.add(Fault.http(403), times=99)
+        assert command.load("--metrics", "ges.prom", **projects).code == 3
+        assert metric(tmp_path, "last_load_outcome") == {north.project_id: 0, south.project_id: 1}
+        assert set(metric(tmp_path, "last_load_duration_seconds")) == set(requests)
+
+
+def metric(folder: Path, name: str) -> dict[str, float]:
+    families = text_string_to_metric_families((folder / "ges.prom").read_text())
+    samples = next(family for family in families if family.name == f"ges_backup_{name}").samples
+    return {sample.labels["project_id"]: sample.value for sample in samples}
+
+
+def test_a_project_that_is_listed_at_once_is_healthy_until_that_fails(
+    command: Command, emulator: Emulator, tmp_path: Path
+) -> None:
+    policy = tmp_path / "ges_policy.toml"
+    policy.write_text("[[rules]]\nfailed_listing = true\n")
+    at_once = {"SOURCES__GES_BACKUPS__LISTING": "project"}
+    done = command.load("--check", **at_once)
+    assert unstamped(done)[-1].endswith(": 3 met"), done.text
+    emulator.faults.add(Fault.http(403), times=None, path="all_backups")
+    done = command.load("--check", **at_once)
+    assert unstamped(done)[-1].endswith(": 2 critical, 0 warning, 1 met"), done.text
+    assert command.run("metrics", "--output", "ges.prom").code == 0
+    assert set(metric(tmp_path, "last_load_outcome").values()) == {3}
 
 
 def test_a_wrong_policy_stops_no_load(command: Command, tmp_path: Path) -> None:

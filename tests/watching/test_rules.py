@@ -15,7 +15,19 @@ from ges_history.watching.findings import Check, Finding, check
 from ges_history.watching.policy import DEFAULT_POLICY, Policy, Rule, parse_policy
 from harness import examples
 from synthetic import OTHER_PROJECT, PROJECT
-from watched import DAY, HOUR, NOW, Backup, Life, Oracle, ProjectRow, Written, ms, write_history
+from watched import (
+    DAY,
+    HOUR,
+    NOW,
+    WHOLE,
+    Backup,
+    Life,
+    Oracle,
+    ProjectRow,
+    Written,
+    ms,
+    write_history,
+)
 
 TARGETS = {
     "rpo_hours": st.integers(1, 60),
@@ -64,9 +76,17 @@ def lives(draw: st.DrawFn) -> Life:
     )
 
 
-FLEETS = st.lists(
-    lives(), min_size=1, max_size=5, unique_by=lambda life: (life.project_id, life.graph_id)
+WHOLE_LISTINGS = st.builds(
+    replace, lives(), graph_id=st.just(WHOLE), backups=st.just(()), rejected=st.just(0)
 )
+FLEETS = st.builds(
+    lambda graphs, at_once: graphs + at_once,
+    st.lists(
+        lives(), min_size=1, max_size=5, unique_by=lambda life: (life.project_id, life.graph_id)
+    ),
+    st.lists(WHOLE_LISTINGS, max_size=2, unique_by=lambda life: life.project_id),
+)
+"""Graphs, and projects that were listed at once."""
 PROJECTS = [ProjectRow(OTHER_PROJECT, "second", listed_ago=2 * HOUR)]
 
 
@@ -91,8 +111,9 @@ def test_every_kind_is_judged_as_its_definition_says(
     with TemporaryDirectory() as folder:
         written = write_history(Path(folder) / "fleet.duckdb", fleet, PROJECTS)
         found = found_by_graph(checked(written, policy_of(targets)))
-    assert len(found) == len(fleet) * len(targets)
-    for life in fleet:
+    graphs = [life for life in fleet if life.graph_id != WHOLE]
+    assert len(found) == len(graphs) * len(targets)
+    for life in graphs:
         oracle = Oracle(life, NOW, PROJECTS, fleet)
         for kind, target in targets.items():
             finding = found[life.project_id, life.graph_id, kind]
@@ -118,15 +139,20 @@ def test_each_time_in_which_a_last_success_was_too_old_is_found(
             ever = violations_between(read, policy)
             within = violations_between(read, policy, since, until)
             days = read("FROM reports.adherence").to_pylist()
+    graphs = [life for life in fleet if life.graph_id != WHOLE]
     expected = {
         (life.project_id, life.graph_id, *span)
-        for life in fleet
+        for life in graphs
         for span in Oracle(life, NOW, PROJECTS, fleet).spans(hours)
     }
     assert {key_of(span) for span in ever} == expected
-    known = {life_key(life): Oracle(life, NOW, PROJECTS, fleet).known_until for life in fleet}
-    assert [span for span in ever if overlaps(span, since, until, known)] == within
-    there = {life_key(life) for life in fleet if life.left_ago is None}
+    known = {life_key(life): Oracle(life, NOW, PROJECTS, fleet).known_until for life in graphs}
+    assert [
+        span
+        for span in ever
+        if (not span.ended_at and is_begun(span, until)) or overlaps(span, since, until, known)
+    ] == within
+    there = {life_key(life) for life in graphs if life.left_ago is None}
     for day in days:  # the calendar says the same, day by day
         if (graph := (day["project_id"], day["graph_id"])) in there and day["oldest_age_hours"]:
             begin = datetime.combine(day["day"], datetime.min.time(), UTC)
@@ -145,6 +171,10 @@ def key_of(span: Span) -> tuple[object, ...]:
     return (span.project_id, span.graph_id, begin, end, span.backup_before, span.backup_after)
 
 
+def is_begun(span: Span, until: datetime) -> bool:
+    return span.began_at is None or span.began_at < until
+
+
 def overlaps(
     span: Span, since: datetime, until: datetime, known: dict[tuple[str, str], int | None]
 ) -> bool:
@@ -154,7 +184,7 @@ def overlaps(
     end = ms(span.ended_at) if span.ended_at else known[span.project_id, span.graph_id]
     assert end is not None
     assert span.length_hours == pytest.approx((end - ms(span.began_at)) / 3_600_000)
-    return span.began_at < until and end > ms(since)
+    return is_begun(span, until) and end > ms(since)
 
 
 @pytest.fixture

@@ -37,6 +37,13 @@ def watching(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
+                "--publish",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                help="Then write a snapshot there, a DuckDB file for readers, where anything has"
+                " changed.",
+            ),
+            click.option(
                 "--check", is_flag=True, help="Then check the policy and tell what fails."
             ),
             click.option(
@@ -79,13 +86,20 @@ def watching(command: Command) -> Command:
 
 
 def watched(
-    database: Path, say: Say, *, ping_partial: str, **around: Any
+    database: Path, warn: Say, say: Say, *, ping_partial: str, **around: Any
 ) -> "AbstractContextManager[Watched | None]":
-    """The watch that the options ask for; without any, there is nothing to import."""
+    """The watch that the options ask for; without any, there is nothing to import.
+
+    Args:
+        database: The policy may stand beside it.
+        warn: Takes what could not be done.
+        say: Takes what is waited for.
+        ping_partial: `failure` or `success`.
+        around: The other options, as `Wishes` has them.
+    """
     if not any(around.values()):
         return nullcontext()
     from ges_history.watching.after import Watched, Wishes  # noqa: PLC0415
 
-    return Watched(
-        Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around), say
-    )
+    wishes = Wishes(beside=database.parent, partial_fails=ping_partial == "failure", **around)
+    return Watched(wishes, warn, say)

@@ -120,13 +120,12 @@ def check(
     hide_pandas_from_pyarrow()
     rules = find_policy(policy, database[0].parent)
     with history_of(database, destination).reading(wait, _say) as read:
+        scope = scope_of(read, project_name, region)
         if explain is not None:
-            code, content = _explain(read, rules, explain)
+            code, content = _explain(read, rules, explain, scope)
         elif since or until:
-            scope = scope_of(read, project_name, region)
             code, content = _evidence(read, rules, since, until, format_, scope)
         else:
-            scope = scope_of(read, project_name, region)
             code, content = _check(read, rules, format_, scope)
     click.echo(content, nl=isinstance(content, str))
     sys.exit(code)
@@ -169,11 +168,13 @@ def _evidence(
     return code, _rows(tell.spans_table(spans), format_)
 
 
-def _explain(read: "Read", policy: "Policy", wanted: str) -> tuple[int, str | bytes]:
+def _explain(
+    read: "Read", policy: "Policy", wanted: str, scope: "Scope"
+) -> tuple[int, str | bytes]:
     from ges_history.watching import tell  # noqa: PLC0415
     from ges_history.watching.facts import read_facts  # noqa: PLC0415
 
-    graphs = _graphs_called(wanted, read_facts(read))
+    graphs = _graphs_called(wanted, read_facts(read).only(scope))
     return 0, "\n".join(line for graph in graphs for line in tell.explain(graph, policy))
 
 

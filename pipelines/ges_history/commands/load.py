@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Exit codes: 0 all listed; 1 nothing could be done, nothing changed; 2 wrong usage;
 3 partial: loaded, but some graphs could not be listed, some records were rejected, or what was
-asked for after the load (--check, --metrics, --page) could not be done.
+asked for after the load (--publish, --check, --metrics, --page) could not be done.
 130 and 143: stopped by Ctrl-C or SIGTERM."""
 
 
@@ -43,12 +43,6 @@ asked for after the load (--check, --metrics, --page) could not be done.
     help="Only this project of those that the settings list, by name or id; repeatable.",
 )
 @click.option(
-    "--publish",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Then write a snapshot there, a DuckDB file for readers, where anything has changed.",
-)
-@click.option(
     "--wait",
     type=click.FloatRange(min=0),
     default=60.0,
@@ -66,7 +60,6 @@ def load(
     quiet: bool,
     destination: str,
     project: tuple[str, ...],
-    publish: Path | None,
     wait: float,
     **around: Any,
 ) -> None:
@@ -84,13 +77,16 @@ def load(
     gc.freeze()
     gc.enable()
 
+    def warn(line: str) -> None:
+        click.echo(stamped(line, sys.stderr), err=True)
+
     def say(line: str) -> None:
         if not quiet:
-            click.echo(stamped(line, sys.stderr), err=True)
+            warn(line)
 
     for line in iter_unknown_settings(os.environ):
-        click.echo(stamped(line, sys.stderr), err=True)
-    with watched(database, say, **around) as watch:
+        warn(line)
+    with watched(database, warn, say, **around) as watch:
         outcome = run(
             database,
             full=full,
@@ -104,20 +100,17 @@ def load(
         )
         where = database if destination == "duckdb" else f"the destination {destination}"
         lines = summary(outcome, where)
-        if publish and outcome.exit_code != 1:
-            from ges_history.warehouses.snapshot import publish as write  # noqa: PLC0415
-
-            write(warehouse_for(database, destination), publish, wait, say)
         followed = watch and watch.loaded(
             warehouse_for(database, destination), outcome, "\n".join(lines), wait
         )
     if as_json:
-        click.echo(json.dumps(outcome.to_json()))
+        told = outcome.to_json() | (followed.to_json() if followed else {})
+        click.echo(json.dumps(told))
     else:
         then = followed.lines(quiet) if followed else []
         for line in [*(problem_lines(outcome) if quiet else lines), *then]:
             click.echo(stamped(line, sys.stdout))
-    sys.exit(3 if followed and followed.failed else outcome.exit_code)
+    sys.exit(followed.exit_code if followed else outcome.exit_code)
 
 
 def summary(outcome: "LoadOutcome", database: Path | str) -> list[str]:

@@ -28,6 +28,7 @@ class LoadOutcome:
         seconds: Wall time.
         problems: Each graph that could not be listed and each record that was rejected.
         projects: Where several were loaded, what each of them did, by name.
+        project_id: Of the project, where it was one.
     """
 
     outcome: str
@@ -37,6 +38,7 @@ class LoadOutcome:
     seconds: float = 0.0
     problems: list[dict[str, Any]] = field(default_factory=list)
     projects: dict[str, "LoadOutcome"] = field(default_factory=dict)
+    project_id: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -104,7 +104,7 @@ def load_projects(
             with readable_errors(warehouse):
                 return load_project(warehouse, settings, said, gates[str(settings.endpoint)])
         except (GesError, HistoryError, DltException) as error:
-            return failed_project(error)
+            return replace(failed_project(error), project_id=settings.project_id)
 
     found: dict[str, LoadOutcome] = {}
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ges-projects") as pool:

@@ -70,7 +70,8 @@ def load_project(
     started = time.monotonic()
     with warehouse.lock(settings.project_id, options.wait, options.say):
         outcome = _ProjectRun(warehouse, settings, options, gate).run()
-    return replace(outcome, seconds=round(time.monotonic() - started, 3))
+    seconds = round(time.monotonic() - started, 3)
+    return replace(outcome, seconds=seconds, project_id=settings.project_id)
 
 
 class _ProjectRun:

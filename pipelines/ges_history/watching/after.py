@@ -3,15 +3,13 @@
 The load is done by then: whatever fails here is told and does not undo it.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ges_history.errors import HistoryError
-from ges_history.warehouses.seam import Read, Say, quiet
-from ges_history.watching.facts import Project
+from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
 from ges_history.watching.findings import Check, check, recovery_targets
 from ges_history.watching.gauges import LastLoad, as_text, write_text
 from ges_history.watching.notify import Ping, notify
@@ -23,11 +21,8 @@ if TYPE_CHECKING:
     from ges_history.reports.page.contents import Contents
 
 
-class Readable(Protocol):
-    """All that is asked of a warehouse here."""
-
-    def reading(self, wait: float = 0.0, say: Say = quiet) -> AbstractContextManager[Read]:
-        """Several reads of one state."""
+PARTIAL = 3
+"""Exit code of a load after which something could not be done."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,7 @@ class Wishes:
         check: Whether to hold the policy against the history and tell what is violated.
         metrics: File for the metrics.
         page: File for the page, whose calendar then goes by the policy.
+        publish: File for a snapshot.
         policy: File of the policy; default: `ges_policy.toml` in the folder `beside`, if any.
         ping: URL of a dead man's switch.
         partial_fails: Whether a partial load is told to it as a failure.
@@ -47,6 +43,7 @@ class Wishes:
     check: bool = False
     metrics: Path | None = None
     page: Path | None = None
+    publish: Path | None = None
     policy: Path | None = None
     beside: Path | None = None
     ping: str | None = None
@@ -64,18 +61,24 @@ class Followed:
     """What came of the wishes.
 
     Attributes:
+        exit_code: Of the load with all that follows: what could not be done makes it partial.
         check: The policy held against the history, where people asked for it.
-        failed: What was wanted and could not be done.
     """
 
+    exit_code: int
     check: Check | None = None
-    failed: tuple[str, ...] = ()
 
     def lines(self, quiet: bool = False) -> list[str]:
         """What is violated, for people; quiet: nothing where nothing is."""
         if self.check is None or (quiet and not self.check.exit_code):
             return []
         return as_lines(self.check)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is violated, for programs; nothing where nobody asked for it."""
+        if self.check is None:
+            return {}
+        return {"violations": [asdict(finding) for finding in self.check.violations]}
 
 
 class Watched:
@@ -84,12 +87,15 @@ class Watched:
     >>> with Watched(wishes, say) as watched:
     ...     outcome = load(...)
     ...     followed = watched.loaded(warehouse, outcome, "graphs 12 listed")
+
+    `warn` takes what could not be done, `say` what is waited for.
     """
 
-    def __init__(self, wishes: Wishes, say: Say = quiet) -> None:
+    def __init__(self, wishes: Wishes, warn: Say = quiet, say: Say = quiet) -> None:
         self._wishes = wishes
+        self._warn = warn
         self._say = say
-        self._ping = Ping(wishes.ping, partial_fails=wishes.partial_fails, say=say)
+        self._ping = Ping(wishes.ping, partial_fails=wishes.partial_fails, say=warn)
 
     def __enter__(self) -> "Watched":
         self._ping.__enter__()
@@ -104,12 +110,11 @@ class Watched:
         self._ping.__exit__(kind, error, trace)
         if isinstance(error, Exception) and self._wishes.notify:
             words = str(error) or type(error).__name__
-            notify(
-                self._wishes.notify, _content({"outcome": "failed"}, 1, None, [words]), self._say
-            )
+            content = _content({"outcome": "failed"}, 1, None, [words])
+            notify(self._wishes.notify, content, self._warn)
 
     def loaded(
-        self, warehouse: Readable, outcome: "LoadOutcome", summary: str = "", wait: float = 60.0
+        self, warehouse: Warehouse, outcome: "LoadOutcome", summary: str = "", wait: float = 60.0
     ) -> Followed:
         """Do what is wanted after a load.
 
@@ -119,19 +124,28 @@ class Watched:
             summary: Of the load, for people.
             wait: Seconds to wait for another load that holds the warehouse.
         """
-        self._ping.code, self._ping.body = outcome.exit_code, summary
         found, failed = None, list[str]()
-        try:
-            found = self._follow(warehouse, outcome, wait)
-        except HistoryError as error:
-            failed.append(str(error))
-            self._say(f"The history is loaded; what should follow is not done: {error}")
+        for step in (self._publish, self._follow):
+            try:
+                found = step(warehouse, outcome, wait)
+            except HistoryError as error:
+                failed.append(f"The history is loaded; what should follow is not done: {error}")
+                self._warn(failed[-1])
+        code = outcome.exit_code or (PARTIAL if failed else 0)
+        self._ping.code, self._ping.body = code, "\n".join([summary, *failed])
         if self._wishes.notify:
-            content = _content(outcome.to_json(), outcome.exit_code, found, failed)
-            notify(self._wishes.notify, content, self._say)
-        return Followed(found if self._wishes.check else None, tuple(failed))
+            content = _content(outcome.to_json(), code, found, failed)
+            notify(self._wishes.notify, content, self._warn)
+        return Followed(code, found if self._wishes.check else None)
 
-    def _follow(self, warehouse: Readable, outcome: "LoadOutcome", wait: float) -> Check | None:
+    def _publish(self, warehouse: Warehouse, outcome: "LoadOutcome", wait: float) -> Check | None:
+        if self._wishes.publish and outcome.exit_code != 1:
+            from ges_history.warehouses.snapshot import publish  # noqa: PLC0415
+
+            publish(warehouse, self._wishes.publish, wait, self._say)
+        return None
+
+    def _follow(self, warehouse: Warehouse, outcome: "LoadOutcome", wait: float) -> Check | None:
         if not self._wishes.reads:
             return None
         page = None
@@ -141,7 +155,7 @@ class Watched:
             if self._wishes.page:
                 page = _page(read, found)
         if self._wishes.metrics:
-            write_text(self._wishes.metrics, as_text(found, _last_loads(outcome, found)))
+            write_text(self._wishes.metrics, as_text(found, _last_loads(outcome)))
         if self._wishes.page and page:
             self._write_page(self._wishes.page, page)
         return found
@@ -162,15 +176,12 @@ def _page(read: Read, found: Check) -> "Contents":
     return read_contents(read, targets=recovery_targets(found.facts, found.policy))
 
 
-def _last_loads(outcome: "LoadOutcome", found: Check) -> dict[str, LastLoad]:
+def _last_loads(outcome: "LoadOutcome") -> dict[str, LastLoad]:
     """What the load knows of itself, by project."""
-    load = LastLoad(outcome.seconds, outcome.requests, outcome.exit_code)
-    newest = max(found.facts.projects, key=_loaded_at, default=None)
-    return {newest.project_id: load} if newest else {}
-
-
-def _loaded_at(project: Project) -> float:
-    return project.loaded_at.timestamp() if project.loaded_at else 0.0
+    return {
+        one.project_id: LastLoad(one.seconds, one.requests, one.exit_code)
+        for one in outcome.projects.values() or (outcome,)
+    }
 
 
 def _content(

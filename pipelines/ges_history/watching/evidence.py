@@ -104,7 +104,7 @@ def violations_between(
         span
         for graph, rule, target in ruled
         for gap in gaps.get((graph.project_id, graph.graph_id), [None])
-        if (span := _span(graph, rule, target, gap)) and _overlaps(span, graph, since, until)
+        if (span := _span(graph, rule, target, gap)) and _overlaps(span, since, until)
     ]
     first = datetime.min.replace(tzinfo=UTC)
     spans.sort(key=lambda s: (s.project_id, s.graph_name, s.graph_id, s.rule, s.began_at or first))
@@ -146,7 +146,8 @@ def _gaps(read: Read, policy: Policy) -> dict[tuple[str, str], list[_Gap | None]
 def _span(graph: Graph, rule: Rule, target: timedelta, gap: _Gap | None) -> Span | None:
     """The violation in a gap, if it is longer than the target; gap None: there is no backup."""
     if gap is None:
-        return None if graph.left_at else _as_span(graph, rule, target, None, None, None, None)
+        is_unknown = graph.left_at or graph.known_until is None
+        return None if is_unknown else _as_span(graph, rule, target, None, None, None, None)
     began = gap.start + target
     ended = gap.end or graph.left_at
     known = ended or graph.known_until
@@ -190,8 +191,7 @@ def _reason(graph: Graph, gap: _Gap | None) -> str:
     return "no success so far" if gap.before is None else "no success since"
 
 
-def _overlaps(span: Span, graph: Graph, since: datetime | None, until: datetime | None) -> bool:
-    """Whether a part of a span lies in a window; a span without a begin has always been."""
-    end = span.ended_at or graph.known_until
+def _overlaps(span: Span, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a part of a span lies in a window; one without an end goes on, for all that is known."""
     is_begun = until is None or span.began_at is None or span.began_at < until
-    return is_begun and (since is None or end is None or end > since)
+    return is_begun and (since is None or span.ended_at is None or span.ended_at > since)

@@ -126,6 +126,18 @@ GROUP BY project_id
 ORDER BY project_id
 """
 
+LISTED_AT_ONCE = """
+WITH latest AS (
+    SELECT project_id, MAX(listed_at) AS listed_at
+    FROM ges.listings
+    GROUP BY project_id
+)
+SELECT w.project_id, w.outcome, COALESCE(w.requests, 0) AS requests
+FROM ges.listings AS w
+JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
+WHERE w.graph_id = '*'
+"""
+
 SOME = frozenset({"sizes", "anomalies"})
 """Parts that cost most; the rest is always read."""
 
@@ -193,6 +205,7 @@ class Project:
         stale_after_hours: How old a load may become, by the rhythm of the project's backups; that
             of `reports.overview`, which costs a second and more for the rest of its figures.
         rejected_30d: Records that name none of its graphs.
+        outcome: Of its latest listing, where that was of the whole project; `requests`: what it took.
     """
 
     project_id: str
@@ -202,6 +215,8 @@ class Project:
     load_age_hours: float | None = None
     stale_after_hours: float = MOST_STALE_HOURS
     rejected_30d: int = 0
+    outcome: str | None = None
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -248,9 +263,11 @@ def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
     for (project_id, _), row in graphs.items():
         if row["usual_gap_hours"] is not None:
             rhythms[project_id].append(row["usual_gap_hours"])
+    at_once = {row.pop("project_id"): row for row in read(LISTED_AT_ONCE).to_pylist()}
     projects = [
         Project(
             **row,
+            **at_once.get(row["project_id"], {}),
             stale_after_hours=_stale_after(rhythms[row["project_id"]]),
             rejected_30d=strays[row["project_id"]],
         )

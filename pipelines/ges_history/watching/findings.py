@@ -1,6 +1,6 @@
 """What a policy finds in a history: a finding for each graph and kind of rule that names it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,12 +111,13 @@ def check(read: Read, policy: Policy, scope: Scope | None = None) -> Check:
         scope: Which projects to check; default: all.
     """
     parts = {NEEDS[kind] for kind in policy.kinds if kind in NEEDS}
-    return judged(read_facts(read, parts).only(scope or Scope()), policy)
+    return judged(read_facts(read, parts), policy, scope)
 
 
-def judged(facts: Facts, policy: Policy) -> Check:
-    """Hold a policy against facts that were read."""
-    found = [*_of_graphs(facts, policy), *_of_projects(facts, policy), *_of_rules(facts, policy)]
+def judged(known: Facts, policy: Policy, scope: Scope | None = None) -> Check:
+    """Hold a policy against facts that were read; those of a scope, default: all of them."""
+    facts = known.only(scope or Scope())
+    found = [*_of_graphs(facts, policy), *_of_projects(facts, policy), *_of_rules(known, policy)]
     found.sort(key=lambda f: (f.rank, -f.off_by, f.project_id, f.graph_name, f.graph_id))
     return Check(policy, facts, tuple(found))
 
@@ -145,12 +146,15 @@ def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
 
 def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
     """What no graph can tell of: the load itself, records that name no graph."""
-    with_graphs = {graph.project_id for graph in facts.graphs if graph.left_at is None}
+    graphs_of: dict[str, list[Graph]] = defaultdict(list)
+    for graph in facts.graphs:
+        if graph.left_at is None:
+            graphs_of[graph.project_id].append(graph)
     for project in facts.projects:
-        if rule := _rule_for(policy, "stale_load", project):
+        graphs = graphs_of[project.project_id]
+        if rule := _rule_for_any(policy, "stale_load", project, graphs):
             yield _finding(project, rule, stale_load(project, None))
-        rule = _rule_for(policy, "stale_hours", project)
-        if rule and project.project_id not in with_graphs:
+        if not graphs and (rule := _rule_for(policy, "stale_hours", project)):
             yield _finding(project, rule, stale_load(project, rule.target))
         if project.rejected_30d and (rule := _rule_for(policy, "rejected_records", project)):
             yield _finding(project, rule, rejected(project.rejected_30d))
@@ -164,6 +168,15 @@ def _rule_for(policy: Policy, kind: str, project: Project) -> Rule | None:
     return None
 
 
+def _rule_for_any(
+    policy: Policy, kind: str, project: Project, graphs: Iterable[Graph]
+) -> Rule | None:
+    """The first rule of a kind that counts for a project as a whole, or for any of its graphs."""
+    counting = [policy.ruling(kind, graph).rule for graph in graphs]
+    whole = _rule_for(policy, kind, project)
+    return next((rule for rule in policy.rules_of(kind) if rule in (whole, *counting)), None)
+
+
 def _of_rules(facts: Facts, policy: Policy) -> Iterator[Finding]:
     """Rules that name no graph, which is a mistake more often than not."""
     for rule in policy.rules:
@@ -175,7 +188,7 @@ def _of_rules(facts: Facts, policy: Policy) -> Iterator[Finding]:
             graph_name="",
             rule=rule.kind,
             severity=rule.severity,
-            target=rule.target,
+            target=None if KINDS[rule.kind].is_switch else rule.target,
             actual=None,
             verdict="unknown",
             reason=f"{policy.name}, {rule.place}: the history knows no graph that this rule names",

@@ -209,8 +209,10 @@ def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[Gauge
         if project.loaded_at is not None:
             listed.add_metric(labels, project.loaded_at.timestamp())
         load = loads.get(project.project_id)
-        requests.add_metric(labels, load.requests if load else sum(graph.requests for graph in own))
-        outcome.add_metric(labels, load.exit_code if load else 3 if bad else 0)
+        sent = project.requests + sum(graph.requests for graph in own)
+        requests.add_metric(labels, load.requests if load else sent)
+        is_partial = bad or project.outcome not in (None, *OUTCOMES)
+        outcome.add_metric(labels, load.exit_code if load else 3 if is_partial else 0)
         if load:
             duration.add_metric(labels, load.seconds)
     yield from (info, graphs, listed, failed, requests, outcome)

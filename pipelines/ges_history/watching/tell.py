@@ -97,10 +97,11 @@ def explain(graph: Graph, policy: Policy) -> Iterator[str]:
         f"graph {harmless(graph.graph_name)} ({graph.graph_id})"
         f" of project {harmless(graph.project_name)}, by {harmless(policy.name)}"
     )
-    for kind in (kind for kind in policy.kinds if KINDS[kind].judge):
-        finding = judge_graph(graph, policy, kind)
+    for kind in policy.kinds:
         ruling = policy.ruling(kind, graph)
-        yield f"{kind}: {_outcome(finding)}"
+        is_own = KINDS[kind].judge is not None
+        outcome = _outcome(judge_graph(graph, policy, kind)) if is_own else "of its project"
+        yield f"{kind}: {outcome}"
         for rule in policy.rules_of(kind):
             yield f"  {rule.place}: {_place_of(rule, graph, ruling.rule)}"
     missing = [kind for kind in KINDS if not policy.rules_of(kind)]
