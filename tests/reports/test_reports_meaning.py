@@ -123,3 +123,21 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             columns[name] = [None if pd.isna(value) else value for value in column]
     return pd.DataFrame(columns)
+
+
+def test_what_starts_after_the_day_of_the_load_is_not_yet_added(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    path = write_database(
+        tmp_path / "ahead.duckdb", graphs=1, backups=30, now=now, edge_cases=False
+    )
+    before = read_report("overview", path)["added_30d_mb"].tolist()
+    ahead = {
+        "id": "ahead",
+        "graph_id": "g0-0",
+        "start_timestamp": int(now.timestamp() * 1000) + 3 * DAY_MS,
+        "status": "success",
+        "size": 1_000_000,
+    }
+    with duckdb.connect(str(path)) as connection:
+        insert_backups(connection, "ahead", [ahead])
+    assert read_report("overview", path)["added_30d_mb"].tolist() == before
