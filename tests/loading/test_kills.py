@@ -28,6 +28,7 @@ from cli_harness import (
     pending_packages,
     unfinished,
 )
+from forked import exit_unless_imported, started
 from ges_backups.batches import BATCH_ROWS
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
@@ -184,6 +185,12 @@ def assert_whole(life: Life, *, fleeting: bool) -> None:
 def was_committed(warehouse: Warehouse) -> bool:
     """Whether the killed load left what it saw: in a package, or in the database."""
     return bool(pending_packages(warehouse.path)) or FLEETING in warehouse.backups
+
+
+def test_a_process_that_is_killed_was_forked_with_all_imported() -> None:
+    process = started(exit_unless_imported, "pandas", "psycopg2", "ges_history.loading.projects")
+    process.join(60)
+    assert process.exitcode == 0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import warm_python
-from forked import FORKS
+from forked import started
 from ges_emulator import Emulator
 from harness import TOKEN, Warehouse
 
@@ -143,8 +143,7 @@ def _resolve(path: str) -> Any:
 
 def killed_load(warehouse: Warehouse, settings: Mapping[str, Any], point: Point) -> int | None:
     """Load in a process of its own that kills itself at a point; its exit code, -9 if it came there."""
-    process = FORKS.Process(target=_load_until, args=(warehouse.path, dict(settings), point))
-    process.start()
+    process = started(_load_until, warehouse.path, dict(settings), point)
     process.join(60)
     return process.exitcode
 
@@ -153,8 +152,7 @@ def load_killed_after(
     warehouse: Warehouse, settings: Mapping[str, Any], seconds: float
 ) -> int | None:
     """Load in a process of its own that is killed when it has loaded for so long."""
-    process = FORKS.Process(target=_load_for, args=(warehouse.path, dict(settings), seconds))
-    process.start()
+    process = started(_load_for, warehouse.path, dict(settings), seconds)
     process.join(60)
     return process.exitcode
 

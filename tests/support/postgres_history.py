@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forked import FORKS
+from forked import started
 from ges_emulator import Emulator
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
@@ -69,9 +69,7 @@ class PostgresHistory(Warehouse):
     def start_load(self, emulator: Emulator, **settings: Any) -> Any:
         """A load in a process of its own; has `pid`, `join` and `exitcode`."""
         settings = settings_for(emulator, **self.settings, **settings)
-        process = FORKS.Process(target=_load, args=(self.path, self.database.environment, settings))
-        process.start()
-        return process
+        return started(_load, self.path, self.database.environment, settings)
 
     @contextmanager
     def held(self, project: str) -> Iterator[None]:
