@@ -11,6 +11,7 @@ import pytest
 
 from ges_emulator import Emulator, Fleet
 from ges_history import copy_history
+from ges_history.errors import DatabaseError
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
 from ges_history.reports.catalogue import report_names
@@ -67,6 +68,45 @@ def prepared(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with prepared(request.param, tmp_path, request) as store:
         yield store
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+def test_a_destination_under_a_name_of_its_own_holds_all_of_its_history(
+    kind: str,
+    beside: bool,
+    emulator: Emulator,
+    fleet: Fleet,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variable, place = "CREDENTIALS", str(tmp_path / "archive.duckdb")
+    if kind == "postgres":
+        place = request.getfixturevalue("postgres").url
+    elif kind == "filesystem":
+        variable, place = "BUCKET_URL", str(tmp_path / "archive")
+    monkeypatch.setenv("DESTINATION__ARCHIVE__DESTINATION_TYPE", kind)
+    monkeypatch.setenv(f"DESTINATION__ARCHIVE__{variable}", place)
+    if beside:
+        monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(tmp_path / "another"))
+    for host, outcome in ("one", "complete"), ("one", "unchanged"), ("two", "unchanged"):
+        (tmp_path / host).mkdir(exist_ok=True)
+        store = Store(tmp_path / host / "history.duckdb", destination="archive")
+        assert store.load(emulator).outcome == outcome
+    assert_exact(store, fleet)
+    assert not (tmp_path / "another").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"), [("postgres", "CREDENTIALS"), ("filesystem", "BUCKET_URL")]
+)
+def test_what_a_destination_of_its_own_name_lacks_is_named_by_that_name(
+    kind: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION__ARCHIVE__DESTINATION_TYPE", kind)
+    with pytest.raises(DatabaseError, match=f"DESTINATION__ARCHIVE__{variable}"):
+        warehouse_for(tmp_path / "x", "archive")
 
 
 def test_it_is_loaded_and_loading_again_changes_nothing(

@@ -26,8 +26,8 @@ NEEDED = "A lake needs `pip install 'ges-backup-history[lake]'`"
 class LakeWarehouse:
     """A lake; see `ges_history.warehouses.seam.Warehouse`.
 
-    Where it lies and how it is entered is dlt's configuration: `DESTINATION__FILESYSTEM__BUCKET_URL`
-    and `DESTINATION__FILESYSTEM__CREDENTIALS__...`.
+    Where it lies and how it is entered is dlt's configuration: `DESTINATION__NAME__BUCKET_URL` and
+    `DESTINATION__NAME__CREDENTIALS__...`.
 
     Args:
         beside: The folder that holds the folder of packages; default: the current one.
@@ -195,7 +195,7 @@ class LakeWarehouse:
         """What deltalake, the bucket or DuckDB say."""
         from ges_history.warehouses.lake_errors import explain  # noqa: PLC0415
 
-        return explain(error, self.name)
+        return explain(error, self.storage)
 
 
 def _storage(name: str) -> "LakeStorage":
@@ -223,10 +223,11 @@ def _storage(name: str) -> "LakeStorage":
                 configuration.credentials, configuration.deltalake_storage_options
             )
         except ConfigurationException as error:
+            variable = f"DESTINATION__{name.upper()}__"
             raise DatabaseError(
-                "A lake needs its place in dlt's configuration: set DESTINATION__FILESYSTEM__BUCKET_URL"
+                f"A lake needs its place in dlt's configuration: set {variable}BUCKET_URL"
                 " to a folder or to s3://BUCKET/PATH, and for a bucket"
-                " DESTINATION__FILESYSTEM__CREDENTIALS__AWS_ACCESS_KEY_ID, ..AWS_SECRET_ACCESS_KEY,"
+                f" {variable}CREDENTIALS__AWS_ACCESS_KEY_ID, ..AWS_SECRET_ACCESS_KEY,"
                 " ..REGION_NAME and, away from AWS, ..ENDPOINT_URL."
             ) from error
     return LakeStorage(configuration, options)

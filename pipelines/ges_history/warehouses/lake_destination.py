@@ -24,7 +24,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
 from dlt.destinations.job_impl import FinalizedLoadJob
 
 from ges_history.warehouses.lake_lock import Fence
-from ges_history.warehouses.lake_storage import LakeStorage
+from ges_history.warehouses.lake_storage import PLAIN, LakeStorage
 from ges_history.warehouses.lake_upsert import Staged, upsert
 
 KEPT_STATES = 5
@@ -32,7 +32,7 @@ COMMIT_TRIES = 8
 
 
 class HistoryLake(filesystem):
-    """The destination; dlt's state and configuration know it as `filesystem`.
+    """The destination; dlt's state and configuration know it by the lake's name of it.
 
     Attributes:
         storage: The lake.
@@ -45,7 +45,10 @@ class HistoryLake(filesystem):
     @classmethod
     def of(cls, storage: LakeStorage, fence: Fence) -> "HistoryLake":
         """The destination of one project's load; dlt itself looks at the arguments of `__init__`."""
-        destination = cls(max_state_files=KEPT_STATES)
+        settings: dict[str, Any] = {"max_state_files": KEPT_STATES}
+        if storage.destination != PLAIN:  # the state of a plain lake names no destination
+            settings["destination_name"] = storage.destination
+        destination = cls(**settings)
         destination.storage = storage
         destination.fence = fence
         return destination

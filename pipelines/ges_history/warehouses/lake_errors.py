@@ -3,16 +3,17 @@
 import re
 
 from ges_history.errors import DatabaseError, HistoryError
+from ges_history.warehouses.lake_storage import LakeStorage
 
 _SECRET = re.compile(r"(?i)(signature|credential|token|key|secret)[^\s,;&]*=[^\s,;&]+")
 
 
-def explain(error: BaseException, name: str) -> HistoryError:
+def explain(error: BaseException, lake: LakeStorage) -> HistoryError:
     """An error of deltalake, of the bucket or of DuckDB.
 
     Args:
         error: The error.
-        name: The lake, for people.
+        lake: The lake.
     """
     from deltalake.exceptions import DeltaProtocolError, SchemaMismatchError  # noqa: PLC0415
 
@@ -21,31 +22,30 @@ def explain(error: BaseException, name: str) -> HistoryError:
     words = str(error)
     is_lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError)
     return DatabaseError(
-        _sentence(words, name) or f"The lake {name} says: {_first_line(words)}",
+        _sentence(words, lake) or f"The lake {lake.bucket} says: {_first_line(words)}",
         is_lasting=is_lasting,
     )
 
 
-def _sentence(words: str, name: str) -> str | None:
+def _sentence(words: str, lake: LakeStorage) -> str | None:
     """What is wrong, where it is one of the things that go wrong with a bucket."""
     lower = words.lower()
+    credentials = f"DESTINATION__{lake.destination.upper()}__CREDENTIALS__"
     known = {
         ("nosuchbucket", "bucket does not exist"): "has no such bucket: make it first",
         ("accessdenied", "access denied", "forbidden", "403", "invalidaccesskeyid"): (
-            "refuses these credentials: check DESTINATION__FILESYSTEM__CREDENTIALS__..."
+            f"refuses these credentials: check {credentials}..."
         ),
-        ("signaturedoesnotmatch",): (
-            "refuses these credentials: check DESTINATION__FILESYSTEM__CREDENTIALS__..."
-        ),
+        ("signaturedoesnotmatch",): f"refuses these credentials: check {credentials}...",
         ("connection refused", "error sending request", "could not connect", "connect timeout"): (
-            "does not answer: check DESTINATION__FILESYSTEM__CREDENTIALS__ENDPOINT_URL, or try again"
+            f"does not answer: check {credentials}ENDPOINT_URL, or try again"
         ),
         ("no space left",): "has no space left",
         ("permission denied",): "cannot be written or read: permission denied",
     }
     for signs, meaning in known.items():
         if any(sign in lower for sign in signs):
-            return f"The lake {name} {meaning}."
+            return f"The lake {lake.bucket} {meaning}."
     return None
 
 

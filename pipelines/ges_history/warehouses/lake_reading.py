@@ -54,7 +54,7 @@ class LakeReader:
         if not self._lay_out("backups"):
             raise NoHistory(
                 f"There is no history in {storage.bucket}; run `ges-backups load --destination"
-                " filesystem` to make it."
+                f" {storage.destination}` to make it."
             )
 
     def read(self, sql: str, *values: Any) -> pa.Table:

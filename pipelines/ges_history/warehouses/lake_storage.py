@@ -28,7 +28,7 @@ from ges_history.warehouses.seam import DATASET
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-    from dlt.common.storages import FilesystemConfiguration
+    from dlt.common.storages import FilesystemConfigurationWithLocalFiles
     from fsspec import AbstractFileSystem
 
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
@@ -39,6 +39,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "rejected_backups": REJECTED_COLUMNS,
 }
 """The tables of a history and their columns, in dlt's words."""
+PLAIN = "filesystem"
+"""The destination's name where it has none of its own."""
 LOADS = "_dlt_loads"
 VERSIONS = "_dlt_version"
 READER_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
@@ -75,7 +77,9 @@ class LakeStorage:
         options: Credentials as `deltalake` takes them.
     """
 
-    def __init__(self, configuration: "FilesystemConfiguration", options: dict[str, str]) -> None:
+    def __init__(
+        self, configuration: "FilesystemConfigurationWithLocalFiles", options: dict[str, str]
+    ) -> None:
         self._configuration = configuration
         self._options = options
         self.is_local = bool(configuration.is_local_filesystem)
@@ -84,6 +88,11 @@ class LakeStorage:
 
     def __repr__(self) -> str:
         return f"LakeStorage({self.bucket!r})"
+
+    @property
+    def destination(self) -> str:
+        """Its name in dlt's configuration."""
+        return self._configuration.destination_name or PLAIN
 
     @property
     def options(self) -> dict[str, str]:

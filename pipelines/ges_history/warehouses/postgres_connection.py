@@ -16,7 +16,6 @@ from ges_history.warehouses.waiting import wait_for
 if TYPE_CHECKING:
     from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 
-CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
 SHOWN = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 CONNECT_SECONDS = 10
 KEEP_ALIVE = {
@@ -57,7 +56,8 @@ class PostgresServer:
     """
 
     def __init__(self, destination: str = "postgres") -> None:
-        self.credentials: PostgresCredentials = _resolved(destination)
+        self._variable = f"DESTINATION__{destination.upper()}__CREDENTIALS"
+        self.credentials: PostgresCredentials = _resolved(destination, self._variable)
         self.name = f"the PostgreSQL database {self.place}"
 
     @property
@@ -135,7 +135,7 @@ class PostgresServer:
         }
         for words, reason in refusals.items():
             if re.search(words, text):
-                return PostgresError(f"{where} cannot be opened: {reason}. Check {CREDENTIALS}.")
+                return PostgresError(f"{where} cannot be opened: {reason}. Check {self._variable}.")
         reason = self._without_secrets(_first_line(error))
         return ServerAway(f"{where} does not answer: {reason}")
 
@@ -148,7 +148,7 @@ class PostgresServer:
         return text.replace(password, "***") if password else text
 
 
-def _resolved(destination: str) -> "PostgresCredentials":
+def _resolved(destination: str, variable: str) -> "PostgresCredentials":
     from dlt.common.configuration.exceptions import (  # noqa: PLC0415
         ConfigFieldMissingException,
         ConfigurationException,
@@ -166,9 +166,9 @@ def _resolved(destination: str) -> "PostgresCredentials":
             known = postgres(destination_name=destination)
             credentials = known.configuration(wanted).credentials
         except ConfigFieldMissingException:
-            raise PostgresError(f"{CREDENTIALS} is missing, or lacks a part of {SHOWN}.") from None
+            raise PostgresError(f"{variable} is missing, or lacks a part of {SHOWN}.") from None
         except (ConfigurationException, ValueError):
-            raise PostgresError(f"{CREDENTIALS} is no connection string like {SHOWN}.") from None
+            raise PostgresError(f"{variable} is no connection string like {SHOWN}.") from None
     given = credentials.query or {}
     options = f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {given.get('options', '')}".strip()
     credentials.query = {
