@@ -13,7 +13,7 @@ from ges_emulator import Emulator, Fleet
 from harness import Warehouse, fleet_of
 from ledger import Ledger
 
-pytest_plugins = ["postgres_server", "postgres_history"]
+pytest_plugins = ["postgres_server", "postgres_history", "torn_writes"]
 
 settings.register_profile(
     "default",

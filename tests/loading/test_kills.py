@@ -51,13 +51,12 @@ from harness import (
     settings_for,
     the_graph,
 )
+from torn_writes import torn
 
 PAGE_SIZE = 4
 REJECTS = 3
 """The exit code of a load that rejected a row."""
 FLEETING, BROKEN = "fleeting", "broken"
-
-TORN_WRITE = Path(__file__).parent.parent / "support" / "torn_write.c"
 
 LISTING = "ges_backups.client.GesClient.get"
 EXTRACT = "dlt.extract.storage.ExtractStorage"
@@ -371,16 +370,6 @@ def test_a_full_file_is_merged_twice_without_more_memory(
     assert found == [(rows,)]
 
 
-@pytest.fixture(scope="session")
-def torn_write(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler, which cuts writes short")
-    library = tmp_path_factory.mktemp("torn") / "torn_write.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TORN_WRITE, "-ldl"], check=True)
-    return library
-
-
 def run_load(life: Life, page_size: int = PAGE_SIZE, **variables: str) -> int:
     """The exit code of a load in a process of its own, which nothing has warmed."""
     folder = life.warehouse.path.parent
@@ -393,12 +382,6 @@ def run_load(life: Life, page_size: int = PAGE_SIZE, **variables: str) -> int:
         check=False,
         capture_output=True,
     ).returncode
-
-
-def torn(library: Path, nth: int, percent: int, offset: int | None = None) -> dict[str, str]:
-    """The environment of a process whose nth write comes through in part only."""
-    values = {"LD_PRELOAD": str(library), "TORN_NTH": str(nth), "TORN_PERCENT": str(percent)}
-    return values if offset is None else {**values, "TORN_OFFSET": str(offset)}
 
 
 def moved_on(life: Life) -> None:

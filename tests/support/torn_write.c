@@ -1,6 +1,7 @@
-/* Preloaded into a load: the nth write to a DuckDB file is cut short, and the process killed.
+/* Preloaded into a load: the nth write to a file is cut short, and the process killed.
 
    TORN_NTH      which write
+   TORN_PLACE    count only writes to files whose path holds this; default: to DuckDB's files
    TORN_OFFSET   count only writes at this offset of the file; default: all
    TORN_PERCENT  how much of it comes through */
 
@@ -13,7 +14,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-static int is_database(int file)
+static int is_meant(int file)
 {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
@@ -21,6 +22,9 @@ static int is_database(int file)
     if (length < 0)
         return 0;
     path[length] = 0;
+    const char *place = getenv("TORN_PLACE");
+    if (place)
+        return strstr(path, place) != NULL;
     const char *dot = strrchr(path, '.');
     return dot && (!strcmp(dot, ".duckdb") || !strcmp(dot, ".wal"));
 }
@@ -29,7 +33,7 @@ static size_t part_of(int file, size_t size, long long offset)
 {
     static long count;
     const char *nth = getenv("TORN_NTH"), *only = getenv("TORN_OFFSET");
-    if (!nth || !is_database(file) || (only && atoll(only) != offset))
+    if (!nth || !is_meant(file) || (only && atoll(only) != offset))
         return size;
     if (__sync_add_and_fetch(&count, 1) != atol(nth))
         return size;

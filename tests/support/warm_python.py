@@ -33,8 +33,8 @@ PRELOADED = (
     "pyarrow.parquet",
     "rich.progress",
 )
-READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ")
-"""Variables that an interpreter reads before any import."""
+READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ", "LD_PRELOAD")
+"""Variables that an interpreter, or its loader, reads before any import."""
 LARGEST_REQUEST = 1 << 17
 
 

@@ -35,6 +35,7 @@ PUBLIC = {
 SETTINGS = "settings below the user's own, and no telemetry, for as long as a load runs"
 OWN_MERGE = "a file is merged by itself, in one transaction that can be repeated"
 OWN_LAKE = "a commit to a lake is fenced, pruned by partition, and repeatable"
+WHOLE = "dlt's small files come into a folder as a whole, and half ones are passed over"
 INTERNALS = {
     "dlt.common.configuration.container:Container": SETTINGS,
     "dlt.common.configuration.providers:CustomLoaderDocProvider": SETTINGS,
@@ -67,6 +68,8 @@ INTERNALS = {
     "dlt.common.destination.utils:get_merge_compare_columns": OWN_LAKE,
     "dlt.common.libs.deltalake:deltalake_storage_options": OWN_LAKE,
     "dlt.common.libs.deltalake:ensure_delta_compatible_arrow_schema": OWN_LAKE,
+    "dlt.destinations.impl.filesystem.filesystem:CURRENT_VERSION": WHOLE,
+    "dlt.destinations.impl.filesystem.filesystem:FILENAME_SEPARATOR": WHOLE,
     "dlt.destinations.impl.filesystem.filesystem:FilesystemClient": OWN_LAKE,
     "dlt.destinations.impl.filesystem.filesystem:ReferenceFollowupJob": OWN_LAKE,
     "dlt.destinations.impl.filesystem.filesystem:TableFormatLoadFilesystemJob": OWN_LAKE,
@@ -102,6 +105,15 @@ SIGNATURES = {
     ),
     "dlt.destinations.impl.postgres.postgres:PostgresClient._execute_schema_update_sql": (
         "self only_tables store_schema"
+    ),
+    "dlt.destinations.impl.filesystem.filesystem:FilesystemClient.initialize_storage": (
+        "self truncate_tables"
+    ),
+    "dlt.destinations.impl.filesystem.filesystem:FilesystemClient._write_to_json_file": (
+        "self filepath data"
+    ),
+    "dlt.destinations.impl.filesystem.filesystem:FilesystemClient._list_dlt_table_files": (
+        "self table_name pipeline_name"
     ),
     "dlt.pipeline.pipeline:Pipeline._get_normalize_storage": "self",
     "dlt.pipeline.pipeline:Pipeline.managed_state": "self extract_state",

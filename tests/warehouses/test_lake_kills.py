@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from ges_emulator import Emulator, Fleet
 from harness import NOW, differences, fleet_of, the_graph
 from lake_life import LakeLife
-from lake_place import Place, bucket_place, folder_place
+from lake_place import Place, bucket_place
 from s3_proxy import Moment, Proxy, running_proxy
 from s3_server import S3Server
+from torn_writes import torn
 
 WRITES_OF_A_LOAD = 34
 """At least as many as any load here makes: tables, rows, log entries, dlt's files, the lease."""
@@ -44,6 +46,11 @@ def bucket_life(
     place = bucket_place(S3Server(proxy.endpoint), tmp_path)
     place.enter(monkeypatch)
     return LakeLife(place, fleet, emulator)
+
+
+@pytest.fixture
+def folder_life(folder_lake: Place, fleet: Fleet, emulator: Emulator) -> LakeLife:
+    return LakeLife(folder_lake, fleet, emulator)
 
 
 def assert_whole(life: LakeLife) -> None:
@@ -112,12 +119,8 @@ def test_a_load_is_killed_at_a_write_and_its_host_is_lost(
         assert_whole(bucket_life)
 
 
-def test_loads_into_a_folder_are_killed_at_any_time(
-    fleet: Fleet, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place: Place = folder_place(tmp_path)
-    place.enter(monkeypatch)
-    life = LakeLife(place, fleet, emulator)
+def test_loads_into_a_folder_are_killed_at_any_time(folder_life: LakeLife) -> None:
+    life = folder_life
     life.load()
     chance = random.Random(1)
     log = Path(life.lake.storage.location("backups"), "_delta_log")
@@ -133,17 +136,44 @@ def test_loads_into_a_folder_are_killed_at_any_time(
         assert_whole(life)
 
 
+@pytest.mark.parametrize("percent", [0, 50])
+@pytest.mark.parametrize("folder", ["", "_dlt_version/", "_dlt_pipeline_state/", "_dlt_loads/"])
+def test_a_first_load_into_a_folder_is_killed_in_a_write_of_dlts(
+    folder_life: LakeLife, torn_write: Path, folder: str, percent: int
+) -> None:
+    with folder_life.start_load(**torn(torn_write, 1, percent, place=f"/ges/{folder}")) as process:
+        assert process.wait(280) == -signal.SIGKILL
+    for folder_life.host in "elsewhere", "here":
+        folder_life.load()
+        assert_whole(folder_life)
+
+
+@pytest.mark.parametrize("name", ["init", "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"])
+def test_what_an_earlier_version_left_half_of_dlts_files_is_passed_over(
+    folder_life: LakeLife, name: str
+) -> None:
+    folder_life.load()
+    for part, folder_life.host in (0, "here"), (0.5, "here"), (0, "there"), (0.5, "elsewhere"):
+        found = Path(folder_life.lake.storage.location(name))
+        file = max(found.glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns, default=found)
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(len(whole) * part)])
+        assert_whole(folder_life)
+        folder_life.move_on()
+        the_graph(folder_life.fleet).backups[-1].record[f"new_{folder_life.moves}"] = "a column"
+        folder_life.load()
+        assert_whole(folder_life)
+
+
 def spilled(below: Path) -> list[str]:
     """Folders for what did not fit into memory; `rglob` fails where folders go meanwhile."""
     return [name for _, names, _ in os.walk(below) for name in names if name.startswith("spill-")]
 
 
 def test_what_a_killed_load_spilled_is_removed_by_the_next(
-    fleet: Fleet, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder_life: LakeLife, tmp_path: Path
 ) -> None:
-    place = folder_place(tmp_path)
-    place.enter(monkeypatch)
-    life = LakeLife(place, fleet, emulator)
+    life = folder_life
     life.load()
     for _ in range(10):
         life.move_on()

@@ -6,17 +6,20 @@ rows come into them by `lake_upsert`, not by a merge that joins the whole table.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.destination.utils import get_merge_compare_columns
 from dlt.destinations import filesystem
 from dlt.destinations.impl.filesystem.filesystem import (
+    CURRENT_VERSION,
+    FILENAME_SEPARATOR,
     FilesystemClient,
     ReferenceFollowupJob,
     TableFormatLoadFilesystemJob,
@@ -102,6 +105,39 @@ class _Client(FilesystemClient):
     ) -> type[ReferenceFollowupJob] | None:
         """What brings all files of a table into it."""
         return _UpsertJob if table.get("table_format") == "delta" else None
+
+    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
+        """dlt's own, which takes half an `init` ill, and two loads that make it at once."""
+        if self.is_local_filesystem and self.storage.small_file(self.init_file_path) is None:
+            self.fs_client.makedirs(self.dataset_path, exist_ok=True)
+            versions = dict.fromkeys(("initial_version", "current_version"), CURRENT_VERSION)
+            self._write_to_json_file(self.init_file_path, versions)
+        super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+
+    def _write_to_json_file(self, filepath: str, data: dict[str, Any]) -> None:
+        """dlt's own; in a folder, too, a file is there as a whole or not at all."""
+        if not self.is_local_filesystem:
+            super()._write_to_json_file(filepath, data)
+            return
+        half = Path(filepath).with_name(f".{self.fence.project}.half")
+        super()._write_to_json_file(str(half), data)
+        half.replace(filepath)
+
+    def _list_dlt_table_files(
+        self, table_name: str, pipeline_name: str | None = None
+    ) -> Iterator[tuple[str, list[str]]]:
+        """dlt's own; in a folder whatever its name, without files that are half or go meanwhile."""
+        if not self.is_local_filesystem:
+            yield from super()._list_dlt_table_files(table_name, pipeline_name)  # type: ignore[arg-type]
+            return
+        paths = self.storage.small_files(table_name)
+        if not paths and not self.is_storage_initialized():
+            raise DestinationUndefinedEntity(table_name)
+        for path in paths:
+            parts = Path(path).stem.rsplit(FILENAME_SEPARATOR, 2)
+            is_wanted = len(parts) == 3 and pipeline_name in (None, parts[0])
+            if is_wanted and self.storage.small_file(path) is not None:
+                yield path, parts
 
     def complete_load(self, load_id: str) -> None:
         """Say that a load is complete; one that lost the project says nothing."""

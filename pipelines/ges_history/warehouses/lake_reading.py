@@ -125,17 +125,20 @@ def loads(storage: LakeStorage) -> pa.Table:
 def versions(storage: LakeStorage) -> pa.Table:
     """dlt's schemas, the newest one with its text: one small file each, named for time and hash."""
     paths = sorted(storage.small_files(VERSIONS), key=_version_time)
+    newest = None
+    while paths and (newest := storage.small_file(paths[-1])) is None:
+        paths.pop()
     parts = [PurePosixPath(path).stem.rsplit("__", 2) for path in paths]
-    newest: list[str | None] = [None] * len(paths)
-    if paths:
-        newest[-1] = storage.small_file(paths[-1]).get("schema")
+    texts = [None] * len(paths)
+    if newest:
+        texts[-1] = newest.get("schema")
     hashes = [base64.b64encode(bytes.fromhex(digest)).decode() for *_, digest in parts]
     return pa.table(
         {
             "version_hash": pa.array(hashes, pa.string()),
             "schema_name": pa.array([name for name, *_ in parts], pa.string()),
             "inserted_at": pa.array([_micros(at) for _, at, _ in parts], _UTC),
-            "schema": pa.array(newest, pa.string()),
+            "schema": pa.array(texts, pa.string()),
         }
     )
 

@@ -194,9 +194,12 @@ class LakeStorage:
         found = fs.ls(path, detail=False) if fs.exists(path) else []
         return [str(name) for name in found if str(name).endswith(".jsonl")]
 
-    def small_file(self, path: str) -> dict[str, Any]:
-        """What one of them says."""
-        said: dict[str, Any] = json.loads(self.filesystem().cat_file(path))
+    def small_file(self, path: str) -> dict[str, Any] | None:
+        """What one of them says; None where it is not there, or not whole: its writer was killed."""
+        try:
+            said: dict[str, Any] = json.loads(self.filesystem().cat_file(path))
+        except (FileNotFoundError, ValueError):
+            return None
         return said
 
 
