@@ -200,6 +200,16 @@ def test_first_loads_of_two_projects_side_by_side_are_exact(place: Place) -> Non
         assert sorted(held) == sorted((f"{p}-{n}", size) for p in ("p1", "p2") for n in range(200))
 
 
+@pytest.mark.parametrize("others", ["ges", "ges/_dlt_version", "ges/backups/_delta_log"])
+def test_folders_that_another_first_load_has_just_made_are_taken_as_they_are(
+    folder_lake: Place, others: str
+) -> None:
+    lake = folder_lake.warehouse()
+    Path(lake.storage.bucket, others).mkdir(parents=True)
+    load_rows(lake, [backup("a")])
+    assert [row["id"] for row in rows_of(lake)] == ["a"]
+
+
 def test_two_first_loads_of_one_project_at_once_are_exact(place: Place) -> None:
     for host in ("one", "two"):
         place.warehouse(host)

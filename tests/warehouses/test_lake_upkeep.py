@@ -11,6 +11,7 @@ from ges_history.warehouses import lake_storage, lake_upkeep
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_reading import loads
+from ges_history.warehouses.lake_storage import LakeStorage
 from ges_history.warehouses.lake_upkeep import tidy
 from ges_history.warehouses.lake_upsert import UPKEEP_COMMITS, Staged, upsert
 from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, as_table, backup, load_rows, rows_of
@@ -123,6 +124,25 @@ def test_the_loads_to_which_a_listing_refers_are_kept(
     kept = sorted(loads(lake.storage).column("load_id").to_pylist())
     assert len(kept) == 3
     assert kept[0] == first
+
+
+def test_two_projects_may_prune_the_same_load(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_upkeep, "KEPT_LOADS", 1)
+    lake = folder_lake.warehouse()
+    for id_ in "abc":
+        load_rows(lake, [backup(id_)])
+    small_files = LakeStorage.small_files
+
+    def and_one_that_went_meanwhile(storage: LakeStorage, folder: str) -> list[str]:
+        found = small_files(storage, folder)
+        return [f"{storage.location(folder)}/ges_backups__1.5.jsonl", *found]
+
+    monkeypatch.setattr(LakeStorage, "small_files", and_one_that_went_meanwhile)
+    tidy(lake.storage, Fence("p1", due={"backups"}))
+    monkeypatch.undo()
+    assert loads(lake.storage).num_rows == 1
 
 
 def test_a_project_tidies_its_own_part(folder_lake: Place) -> None:

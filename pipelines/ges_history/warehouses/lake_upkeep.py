@@ -5,6 +5,7 @@ older than a day are removed (a reader that opened the table within a day keeps 
 the log is cut behind a checkpoint. Other projects' parts are left to their own loads.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ges_history.warehouses.lake_lock import Fence
@@ -49,7 +50,8 @@ def _prune_loads(storage: LakeStorage) -> None:
     files = storage.filesystem()
     for path in sorted(storage.small_files(LOADS), key=_load_id)[:-KEPT_LOADS]:
         if _load_id(path) not in used:
-            files.rm_file(path)
+            with suppress(FileNotFoundError):  # the load of another project was quicker
+                files.rm_file(path)
 
 
 def _load_id(path: str) -> str:
