@@ -3,13 +3,14 @@
 import random
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from ges_history.errors import NoHistory
-from ges_history.warehouses import lake_upsert
+from ges_history.errors import DatabaseError, NoHistory
+from ges_history.warehouses import lake_upsert, warehouse_for
 from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, backup, load_rows, rows_of
 
 
@@ -38,6 +39,34 @@ def test_after_a_first_load_every_table_is_there(place: Place) -> None:
         "_dlt_loads": 1,
     }
     assert lake.read("SELECT * FROM reports.inventory").num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["l[1]", "l]", "l^", "l|", "l\\", "l\n", "l%41"])
+def test_a_folder_whose_name_delta_does_not_take_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(tmp_path / name))
+    with pytest.raises(DatabaseError, match=r"cannot hold a lake.*Give it another name\."):
+        warehouse_for(tmp_path / "x.duckdb", "filesystem")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["l*", "l?", "l{a,b}", "#l", "l&=;,+", "50% ä'€", "l %4", "`$l~!@"]
+)
+def test_any_other_folder_holds_a_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    settings = {"DESTINATION__FILESYSTEM__BUCKET_URL": str(tmp_path / name)}
+    place = Place(settings, tmp_path)
+    place.enter(monkeypatch)
+    lake = place.warehouse()
+    for size in (1, 2):
+        load_rows(lake, [backup("a", size=size), backup(f"b{size}")])
+    found = [(row["id"], row["size"]) for row in rows_of(lake)]
+    assert found == [("a", 2), ("b1", None), ("b2", None)]
+    assert lake.read("SELECT * FROM reports.inventory").num_rows == 1
+    assert (tmp_path / name / "ges" / "init").is_file()
 
 
 def test_only_what_changed_is_written(place: Place) -> None:

@@ -6,6 +6,7 @@ partitioned by its project, so that loads of two projects never touch the same f
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ PROPERTIES = {
 }
 """Of new tables: a changed row costs its file anew, so files are small; a reader has a day."""
 
+_NOT_IN_DELTA = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
+"""Seen by trying: deltalake dies of some, does not find its own files again with the others."""
 _UTC = pa.timestamp("us", tz="UTC")
 _ARROW = {
     "text": pa.string(),
@@ -75,6 +78,9 @@ class LakeStorage:
     Args:
         configuration: Of dlt's destination `filesystem`, resolved.
         options: Credentials as `deltalake` takes them.
+
+    Raises:
+        DatabaseError: The folder has a name that Delta does not take.
     """
 
     def __init__(
@@ -85,6 +91,11 @@ class LakeStorage:
         self.is_local = bool(configuration.is_local_filesystem)
         url = str(configuration.bucket_url).rstrip("/")
         self.bucket = configuration.make_local_path(url) if self.is_local else url
+        if self.is_local and (found := _NOT_IN_DELTA.search(Path(self.bucket).as_posix())):
+            raise DatabaseError(
+                f"The folder {self.bucket!r} cannot hold a lake: Delta takes no {found[0]!r} in the"
+                " path of a table. Give it another name."
+            )
 
     def __repr__(self) -> str:
         return f"LakeStorage({self.bucket!r})"
