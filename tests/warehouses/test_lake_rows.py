@@ -1,5 +1,6 @@
 """What a lake holds after loads: exactly what was sent last, for each key once."""
 
+import errno
 import random
 from datetime import timedelta
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.warehouses import lake_upsert, warehouse_for
 from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, backup, load_rows, rows_of
+from s3_server import S3Server
 
 
 def without_load(rows: list[Row]) -> list[Row]:
@@ -67,6 +69,42 @@ def test_any_other_folder_holds_a_lake(
     assert found == [("a", 2), ("b1", None), ("b2", None)]
     assert lake.read("SELECT * FROM reports.inventory").num_rows == 1
     assert (tmp_path / name / "ges" / "init").is_file()
+
+
+def test_a_prefix_of_a_bucket_that_delta_does_not_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = S3Server("http://127.0.0.1:9").settings("s3://lake/a[b")
+    Place(settings, tmp_path).enter(monkeypatch)
+    with pytest.raises(DatabaseError, match=r"s3:/+lake/a\[b' cannot hold a lake"):
+        warehouse_for(tmp_path / "x.duckdb", "filesystem")
+
+
+def test_a_folder_of_packages_that_cannot_be_made_is_named(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")])
+    elsewhere = folder_lake.warehouse("elsewhere")
+    elsewhere.folder.write_text("a file where a folder must be")
+    with (
+        pytest.raises(DatabaseError, match=f"folder {elsewhere.folder} cannot be written"),
+        elsewhere.lock("p1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("held", ["lock", "asking", "reading"])
+def test_what_is_wrong_with_another_file_is_not_said_of_the_lake(
+    folder_lake: Place, held: str
+) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")])
+    holding = {"lock": lambda: lake.lock("p1"), "asking": lake.asking, "reading": lake.reading}
+    wrong = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/file")
+    with pytest.raises(PermissionError), holding[held]():
+        raise wrong
+    assert str(lake.explain(wrong)) == "/elsewhere/file: Permission denied."
+    inside = PermissionError(errno.EACCES, "Permission denied", lake.storage.location("backups"))
+    assert "The lake" in str(lake.explain(inside))
 
 
 def test_only_what_changed_is_written(place: Place) -> None:

@@ -12,9 +12,11 @@ from cli_harness import Command
 from ges_emulator import Emulator, Fleet
 from ges_history import connect, read_report
 from ges_history.errors import DatabaseError
+from ges_history.loading.projects import load
+from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.snapshot import publish
-from harness import Warehouse, fill, the_graph
+from harness import Warehouse, fill, settings_for, the_graph
 
 HOLD = """
 import sys, duckdb
@@ -119,6 +121,17 @@ def test_no_other_file_is_written_over(
         publish(file, tmp_path / "nowhere" / "x.duckdb")
     with duckdb.connect(str(other)) as connection:
         assert connection.execute("SELECT x FROM mine").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "filesystem"])
+def test_a_folder_that_takes_no_snapshot_is_named(
+    kind: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(tmp_path / "lake"))
+    database = tmp_path / "history.duckdb"
+    load(database, destination=kind, **settings_for(emulator))
+    with pytest.raises(DatabaseError, match=r"^/proc/snapshot.duckdb cannot be written: "):
+        publish(warehouse_for(database, kind), Path("/proc/snapshot.duckdb"))
 
 
 def test_a_load_into_a_snapshot_is_refused(

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import dlt
+    import duckdb
     import pyarrow as pa
 
     from ges_backups.known import Ask
@@ -54,12 +55,15 @@ class LakeWarehouse:
         from ges_history.warehouses.lake_lock import locked  # noqa: PLC0415
         from ges_history.warehouses.lake_upkeep import tidy  # noqa: PLC0415
 
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._explained(), locked(self.storage, project, wait, say) as fence:
+        self._make_folder()
+        with ExitStack() as held:
+            with self._explained():
+                fence = held.enter_context(locked(self.storage, project, wait, say))
             self._fences[project] = fence
             try:
                 yield
-                tidy(self.storage, fence)
+                with self._explained():
+                    tidy(self.storage, fence)
             finally:
                 del self._fences[project]
 
@@ -88,17 +92,16 @@ class LakeWarehouse:
     @contextmanager
     def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:  # noqa: ARG002
         """What the source asks; each table in the state that it had at its first question."""
-        from ges_history.warehouses.lake_reading import LakeReader  # noqa: PLC0415
         from ges_history.warehouses.lake_storage import COLUMNS, LOADS, VERSIONS  # noqa: PLC0415
 
         names = {table: f"{DATASET}.{table}" for table in (*COLUMNS, LOADS, VERSIONS)}
-        with self._explained(), self.storage.duckdb() as connection:
+        with self.storage.duckdb() as connection:
             try:
-                reader = LakeReader(self.storage, connection)
+                read = self._reader(connection)
             except NoHistory:
                 yield lambda _: None
                 return
-            yield lambda sql: reader.read(sql.format(**names))
+            yield lambda sql: read(sql.format(**names))
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
@@ -148,10 +151,21 @@ class LakeWarehouse:
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:  # noqa: ARG002
         """Several reads of one state, in a DuckDB of this process; a load is never waited for."""
+        with self.storage.duckdb() as connection:
+            yield self._reader(connection)
+
+    def _reader(self, connection: "duckdb.DuckDBPyConnection") -> Read:
+        """Reads by a DuckDB; only their own errors are the lake's, not those of who reads."""
         from ges_history.warehouses.lake_reading import LakeReader  # noqa: PLC0415
 
-        with self._explained(), self.storage.duckdb() as connection:
-            yield LakeReader(self.storage, connection).read
+        with self._explained():
+            reader = LakeReader(self.storage, connection)
+
+        def read(sql: str, *values: Any) -> "pa.Table":
+            with self._explained():
+                return reader.read(sql, *values)
+
+        return read
 
     def read(self, sql: str, *values: Any) -> "pa.Table":
         """The rows of one query, nothing held after."""
@@ -172,6 +186,15 @@ class LakeWarehouse:
                     self.storage.opened(name).delete(f"{key} = '{project}'")
         shutil.rmtree(self.folder / pipeline_name(project), ignore_errors=True)
         return gone
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"The folder {self.folder} cannot be written: {error.strerror}. A load keeps its "
+                "packages there."
+            ) from error
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -19,12 +19,19 @@ def explain(error: BaseException, lake: LakeStorage) -> HistoryError:
 
     if isinstance(error, HistoryError):
         return error
+    if isinstance(error, OSError) and _is_elsewhere(error, lake):
+        return DatabaseError(f"{error.filename}: {error.strerror}.")
     words = str(error)
     is_lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError)
     return DatabaseError(
         _sentence(words, lake) or f"The lake {lake.bucket} says: {_first_line(words)}",
         is_lasting=is_lasting,
     )
+
+
+def _is_elsewhere(error: OSError, lake: LakeStorage) -> bool:
+    """Whether it is about a file that is none of the lake's."""
+    return bool(error.filename) and not str(error.filename).startswith(lake.bucket)
 
 
 def _sentence(words: str, lake: LakeStorage) -> str | None:

@@ -54,8 +54,10 @@ PROPERTIES = {
 }
 """Of new tables: a changed row costs its file anew, so files are small; a reader has a day."""
 
-_NOT_IN_DELTA = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
-"""Seen by trying: deltalake dies of some, does not find its own files again with the others."""
+_NOT_IN_A_URL = re.compile(r"[][^|]")
+"""deltalake dies of these, in a thread of its own."""
+_NOT_IN_A_FOLDER = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
+"""With the others it does not find its own files again."""
 _UTC = pa.timestamp("us", tz="UTC")
 _ARROW = {
     "text": pa.string(),
@@ -91,10 +93,11 @@ class LakeStorage:
         self.is_local = bool(configuration.is_local_filesystem)
         url = str(configuration.bucket_url).rstrip("/")
         self.bucket = configuration.make_local_path(url) if self.is_local else url
-        if self.is_local and (found := _NOT_IN_DELTA.search(Path(self.bucket).as_posix())):
+        forbidden = _NOT_IN_A_FOLDER if self.is_local else _NOT_IN_A_URL
+        if found := forbidden.search(Path(self.bucket).as_posix()):
             raise DatabaseError(
-                f"The folder {self.bucket!r} cannot hold a lake: Delta takes no {found[0]!r} in the"
-                " path of a table. Give it another name."
+                f"{self.bucket!r} cannot hold a lake: Delta takes no {found[0]!r} in the path of a"
+                " table. Give it another name."
             )
 
     def __repr__(self) -> str:

@@ -58,7 +58,7 @@ def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = qui
                 with saying_what_does_not_fit(warehouse.name):
                     rebuild(connection)
         new.replace(file)
-    except OSError as error:
+    except (OSError, duckdb.IOException) as error:
         raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
     finally:
         new.unlink(missing_ok=True)
