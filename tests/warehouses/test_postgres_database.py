@@ -110,6 +110,20 @@ def test_views_are_made_anew_where_they_differ(
     assert {name for (name,) in there} == {*view_names(), "about"}
 
 
+@pytest.mark.parametrize("name", ["Backups per day", "BACKUPS", "user", "a" * 63])
+def test_a_table_of_somebody_is_in_no_readers_way(
+    history: PostgresHistory, emulator: Emulator, name: str
+) -> None:
+    history.load(emulator)
+    warehouse = _warehouse(history)
+    execute = history.database.execute
+    execute(f'CREATE TABLE ges."{name}" (a int, "A" int)')
+    assert len(warehouse.read("FROM reports.growth")) == 2
+    execute("DROP VIEW reports.growth CASCADE")
+    assert len(warehouse.read("FROM reports.growth")) == 2
+    assert history.load(emulator).outcome == "unchanged"
+
+
 def test_a_view_of_somebody_is_not_dropped(history: PostgresHistory, emulator: Emulator) -> None:
     history.load(emulator)
     execute = history.database.execute

@@ -140,8 +140,15 @@ def _read_as(kind: pa.DataType) -> pa.DataType:
 
 
 def _columns(state: State) -> Known:
-    """The columns of all tables: those that are there, and those of this version."""
-    known = {table: dict(columns) for table, columns in state.tables.items()}
+    """The columns of a history's tables: those that are there, and those of this version.
+
+    Whatever else is in the schema may have any name; DuckDB takes `Backups` for `backups`.
+    """
+    known = {
+        table: dict(columns)
+        for table, columns in state.tables.items()
+        if table.removesuffix("_duplicates") in TABLES or table.startswith("_dlt_")
+    }
     for table in TABLES:
         known[table] = known.get(table, {}) | {
             name: kind
