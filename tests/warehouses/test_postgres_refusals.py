@@ -10,6 +10,8 @@ import pytest
 
 from cli_harness import Command
 from ges_emulator import Emulator
+from ges_history.errors import DatabaseError
+from ges_history.warehouses.postgres_connection import PostgresServer
 from harness import fleet_of
 from postgres_history import PostgresHistory
 from postgres_server import PASSWORD, PostgresDatabase
@@ -51,6 +53,7 @@ def _urls(postgres: PostgresDatabase, closed_port: int, silent_port: int) -> dic
         "no connection string": f"postgresql:/{PASSWORD}",
         "no host": f"postgresql://{PASSWORD}",
         "a name that is not known": postgres.url.replace("127.0.0.1", "no-such-host.invalid"),
+        "at and slash": postgres.url.replace(PASSWORD, f"first@{PASSWORD}/last"),
         "per cent signs": postgres.url.replace(PASSWORD, f"{PASSWORD}%zz"),
     }
 
@@ -67,6 +70,7 @@ CASES = [
     "no connection string",
     "no host",
     "a name that is not known",
+    "at and slash",
     "per cent signs",
 ]
 
@@ -99,6 +103,33 @@ def test_a_sentence_in_time_and_no_secret(
         assert len(done.err.strip().splitlines()) <= 2
         assert "Traceback" not in done.err
     assert PASSWORD not in done.text + _written(command.folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql://u:first@Second/third@127.0.0.1:1/db",
+            r"@ and / in a password as %40 and %2F",
+        ),
+        ("postgresql://u:first@Second/third@127.0.0.1", r"@ and / in a password as %40 and %2F"),
+    ],
+)
+def test_signs_of_a_password_that_split_it_are_told_without_its_parts(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, url)
+    with pytest.raises(DatabaseError, match=said) as told:
+        PostgresServer()
+    assert not any(part in str(told.value) for part in ("first", "Second", "third"))
+
+
+def test_a_name_of_a_database_is_taken_as_it_is_written(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"{replace(postgres, name='no%20such').url}")
+    with pytest.raises(DatabaseError, match="no database no%20such, which is taken as it is"):
+        PostgresServer().connect()
 
 
 def test_no_secret_is_kept_by_loads(history: PostgresHistory, command: Command) -> None:

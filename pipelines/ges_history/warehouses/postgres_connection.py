@@ -119,11 +119,12 @@ class PostgresServer:
         text = str(error)
         known = self.credentials
         user, where = known.username, self._subject
+        as_written = ", which is taken as it is written" if "%" in str(known.database) else ""
         refusals = {
             "password authentication failed": f"the password of {user} is wrong",
             "no password supplied": f"it wants a password for {user}",
             "role .* does not exist": f"there is no role {user}",
-            "database .* does not exist": f"there is no database {known.database}",
+            "database .* does not exist": f"there is no database {known.database}{as_written}",
             "no pg_hba.conf entry": f"it does not let {user} in from this host (pg_hba.conf)",
             "server does not support SSL": "it does not speak TLS, which sslmode asks for",
             "certificate verify failed|root certificate": "its TLS certificate does not hold",
@@ -169,6 +170,10 @@ def _resolved(destination: str, variable: str) -> "PostgresCredentials":
             raise PostgresError(f"{variable} is missing, or lacks a part of {SHOWN}.") from None
         except (ConfigurationException, ValueError):
             raise PostgresError(f"{variable} is no connection string like {SHOWN}.") from None
+    if "@" in str(credentials.database):  # what is taken for host and database is of the password
+        raise PostgresError(
+            f"{variable} has an @ behind its host: write @ and / in a password as %40 and %2F."
+        )
     given = credentials.query or {}
     options = f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {given.get('options', '')}".strip()
     credentials.query = {
