@@ -107,6 +107,43 @@ def test_what_is_wrong_with_another_file_is_not_said_of_the_lake(
     assert "The lake" in str(lake.explain(inside))
 
 
+@pytest.mark.parametrize("part", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_a_key_that_a_bucket_refuses_is_told_with_the_setting(
+    bucket_lake: Place, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setenv(f"DESTINATION__FILESYSTEM__CREDENTIALS__{part}", "another")
+    lake = bucket_lake.warehouse()
+    said = r"refuses these credentials: check DESTINATION__FILESYSTEM__CREDENTIALS__\.\.\.\."
+    with pytest.raises(DatabaseError, match=said):
+        lake.read("FROM ges.backups")
+    with pytest.raises(DatabaseError, match=said), lake.lock("p1", 1.0):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("words", "is_refusal"),
+    [
+        ("An error occurred (403) when calling the HeadObject operation: Forbidden", True),
+        ("Client error with status 403 Forbidden: <Error>", True),
+        ("An error occurred (SignatureDoesNotMatch) when calling PutObject", True),
+        ("Forbidden", True),
+        ("Object at ges/backups/part-0-4031-a403.parquet not found", False),
+        ("/data/forbidden/lake/_delta_log: not a table", False),
+    ],
+)
+def test_only_a_refusal_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, is_refusal: bool
+) -> None:
+    settings = S3Server("http://127.0.0.1:9").settings("s3://lake/a403")
+    Place(settings, tmp_path).enter(monkeypatch)
+    said = str(warehouse_for(tmp_path / "x.duckdb", "filesystem").explain(OSError(words)))
+    assert ("refuses these credentials" in said) == is_refusal
+    assert ("CREDENTIALS__" in said) == is_refusal
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(tmp_path / "lake"))
+    in_a_folder = str(warehouse_for(tmp_path / "x.duckdb", "filesystem").explain(OSError(words)))
+    assert "credentials" not in in_a_folder
+
+
 def test_only_what_changed_is_written(place: Place) -> None:
     lake = place.warehouse()
     load_rows(lake, [backup("a", size=1), backup("b", size=None), backup("c", size=3)])

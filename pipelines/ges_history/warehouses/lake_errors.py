@@ -7,6 +7,12 @@ from ges_history.warehouses.lake_storage import LakeStorage
 
 _SECRET = re.compile(r"(?i)(signature|credential|token|key|secret)[^\s,;&]*=[^\s,;&]+")
 
+_REFUSED = (
+    r"AccessDenied|access denied|InvalidAccessKeyId|SignatureDoesNotMatch"
+    r"|\(403\)|status( code)?:? 403\b|(?<![\w/.'\"-])forbidden(?![\w/.'\"-])"
+)
+"""Not 403 or forbidden anywhere: they may be parts of a path or an id."""
+
 
 def explain(error: BaseException, lake: LakeStorage) -> HistoryError:
     """An error of deltalake, of the bucket or of DuckDB.
@@ -36,22 +42,21 @@ def _is_elsewhere(error: OSError, lake: LakeStorage) -> bool:
 
 def _sentence(words: str, lake: LakeStorage) -> str | None:
     """What is wrong, where it is one of the things that go wrong with a bucket."""
-    lower = words.lower()
     credentials = f"DESTINATION__{lake.destination.upper()}__CREDENTIALS__"
-    known = {
-        ("nosuchbucket", "bucket does not exist"): "has no such bucket: make it first",
-        ("accessdenied", "access denied", "forbidden", "403", "invalidaccesskeyid"): (
-            f"refuses these credentials: check {credentials}..."
-        ),
-        ("signaturedoesnotmatch",): f"refuses these credentials: check {credentials}...",
-        ("connection refused", "error sending request", "could not connect", "connect timeout"): (
+    of_a_bucket = {
+        "NoSuchBucket|bucket does not exist": "has no such bucket: make it first",
+        _REFUSED: f"refuses these credentials: check {credentials}...",
+        "connection refused|error sending request|could not connect|connect timeout": (
             f"does not answer: check {credentials}ENDPOINT_URL, or try again"
         ),
-        ("no space left",): "has no space left",
-        ("permission denied",): "cannot be written or read: permission denied",
     }
+    of_any = {
+        "no space left": "has no space left",
+        "permission denied": "cannot be written or read: permission denied",
+    }
+    known = of_any if lake.is_local else of_a_bucket | of_any
     for signs, meaning in known.items():
-        if any(sign in lower for sign in signs):
+        if re.search(signs, words, re.IGNORECASE):
             return f"The lake {lake.bucket} {meaning}."
     return None
 
