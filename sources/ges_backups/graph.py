@@ -236,21 +236,17 @@ class GraphReader:
         )
 
     def _has_same_tail(self, cursor: Cursor, listed: Listed, rows: pa.Table) -> bool:
-        """Whether the newest rows of a list, and nothing else, were read and are as they were."""
-        first = cursor.order == "new_to_old"
-        newest = min(self._size.width, FIRST_ROWS)
-        outside = any(
-            at >= newest if first else at < listed.position for _, at in cursor.unfinished
-        )
+        """Whether what was read is as it was: all of it, since what is the same is passed on to nobody."""
+        end = listed.position + len(listed.keys)
         return (
             cursor.tail is not None
             and listed.count == cursor.count
-            and not outside
-            and cursor.tail == tail_digest(self._read_next(cursor, listed), listed.count, rows)
+            and all(listed.position <= at < end for _, at in cursor.unfinished)
+            and cursor.tail == tail_digest(listed.keys, listed.count, rows)
         )
 
     def _read_next(self, cursor: Cursor, listed: Listed) -> Sequence[Key]:
-        """The rows that the next load reads first."""
+        """The rows that the next load reads first, as far as can be told."""
         if cursor.order == "new_to_old":
             return listed.keys[: min(self._size.width, FIRST_ROWS)]
         return listed.keys[max(0, tail_start(cursor, self._size.width) - listed.position) :]

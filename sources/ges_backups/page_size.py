@@ -56,12 +56,16 @@ class PageSize:
 
     @property
     def width(self) -> int:
-        """Rows that a full page is seen to have; a server may answer fewer than asked for."""
+        """Rows that a full page is seen to have; of a fixed size those that are asked for.
+
+        A load that begins with another width than the one before reads other rows first, and cannot
+        tell that they are as they were: of a fixed size nothing is known when the next one begins.
+        """
         return min(self._rows, self._most or self._rows)
 
     def answered(self, asked: int, rows: int) -> None:
         """A page that is not the last of its list held so many rows."""
-        if rows < min(asked, self._rows):
+        if not self._is_fixed and rows < min(asked, self._rows):
             self._most = rows
 
     def ask(self, limit: int, fetch: Callable[[int], T]) -> T:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ges_backups.client import GesClient
@@ -292,6 +292,81 @@ def test_a_backup_that_runs_for_long_is_read_again_at_the_least_cost(
         rows = {row["id"]: row for row in reader.listings["g1"].rows.to_pylist()}  # type: ignore[union-attr]
         assert rows[running.id]["size"] == 77
         assert len(rows) <= 120 + 50
+
+
+def shown(emulator: Emulator, order: str, since: int) -> set[str]:
+    """Ids of the backups of `g1` that the answers since a request have shown."""
+    rows = [backup.id for backup in the_graph(emulator.fleet).rows.natural]
+    if order == "new_to_old":
+        rows.reverse()
+    found: set[str] = set()
+    for request in emulator.requests[since:]:
+        if request.graph_id == "g1":
+            at, limit = request.query["offset"], request.query["limit"]
+            found.update(rows[at : at + min(limit, emulator.page_cap or limit)])
+    return found
+
+
+@given(
+    backups=st.integers(20, 160),
+    cap=st.integers(2, 60),
+    size=st.sampled_from([None, 20, 50, 100, 1000]),
+    depths=st.sets(st.integers(1, 160), min_size=1, max_size=5),
+    ends=st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=3),
+    renamed=st.sets(st.integers(1, 60), max_size=2),
+    order=st.sampled_from(["old_to_new", "new_to_old"]),
+)
+@example(200, 10, 100, {20}, [{0}], set(), "old_to_new")
+@example(400, 100, 1000, {120, 130}, [{0, 1}], set(), "old_to_new")
+@example(200, 10, None, {20}, [{0}], set(), "old_to_new")
+@example(200, 10, 100, {20}, [set()], {15}, "old_to_new")
+@example(200, 10, 100, {20}, [{0}], {8}, "new_to_old")
+@examples(30)
+def test_what_an_answer_shows_is_never_taken_for_what_it_was(
+    backups: int,
+    cap: int,
+    size: int | None,
+    depths: set[int],
+    ends: list[set[int]],
+    renamed: set[int],
+    order: str,
+) -> None:
+    """The server gives less than is asked for; without a size, each load has to learn that again."""
+    fleet = fleet_of(backups=backups)
+    newest = the_graph(fleet).backups[::-1]
+    running = [newest[depth - 1] for depth in sorted(depths) if depth <= backups]
+    for backup in running:
+        backup.record.update(status="backing_up", end_timestamp=None, size=0)
+    with Emulator(fleet, order, page_cap=cap) as emulator:
+        reader, known = Reader(emulator, size=size), {}
+        for number, ended in enumerate([set(), *ends, set()]):
+            for place in ended & set(range(len(running))):
+                running[place].finish(size=1000 + number)
+            if number == 1:
+                for depth in renamed:
+                    newest[min(depth, backups) - 1].record["graph_name"] = "renamed"
+            asked = len(emulator.requests)
+            reader.load()
+            listing = reader.listings["g1"]
+            rows = listing.rows.to_pylist() if listing.rows and not listing.unchanged else []
+            known |= {row["id"]: (row["status"], row["graph_name"]) for row in rows}
+            told = shown(emulator, order, asked) | {backup.id for backup in running}
+            assert {key: known[key] for key in told} == {
+                backup.id: (backup.record["status"], backup.record["graph_name"])
+                for backup in newest
+                if backup.id in told
+            }
+
+
+@pytest.mark.parametrize("size", [20, 100])
+def test_a_list_whose_running_backups_still_run_is_unchanged(size: int, order: str) -> None:
+    fleet = fleet_of(backups=200)
+    the_graph(fleet).backups[-15].record.update(status="backing_up", end_timestamp=None, size=0)
+    with Emulator(fleet, order, page_cap=10) as emulator:
+        reader = Reader(emulator, size=size)
+        for _ in range(3):
+            reader.load()
+        assert reader.listings["g1"].unchanged
 
 
 def test_many_running_backups_of_a_project_are_read_in_pages_not_one_by_one(order: str) -> None:
