@@ -297,7 +297,7 @@ class ProjectLoad:
             for graph_id, listing in self._known.listings.items()
             if listing.cursor is not None and (graph_id == PROJECT_WIDE) != is_project
         ]
-        for table in self._known.iter_listings(self._project.id, others):
+        for table in self._known.iter_listings(others):
             pending.listings += [{**row, "cursor": None} for row in table.to_pylist()]
 
     def _take_rows(self, listing: GraphListing, pending: _Pending) -> None:

@@ -46,6 +46,7 @@ class Known:
     """What the warehouse holds of a project; an empty one knows nothing, so all is listed in full.
 
     Attributes:
+        project_id: Letters and digits.
         project: Its row of `ges.projects`, None before the first load; without a cursor where it
             has none, or the load that wrote it is not complete.
         listings: By graph id.
@@ -55,6 +56,7 @@ class Known:
         version: The package that last wrote the project's row, as each of its packages does.
     """
 
+    project_id: str = ""
     project: dict[str, Any] | None = None
     listings: Mapping[str, KnownListing] = field(default_factory=dict)
     graphs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -76,29 +78,34 @@ class Known:
         return not self.holding
 
     def backups_of(self, graph_ids: Iterable[str]) -> pa.Table:
-        """`id`, `graph_id` and `is_marked` of all backups of some graphs, in no order."""
+        """`id`, `graph_id` and `is_marked` of all backups of some of its graphs, in no order."""
         return self._ids(
             "SELECT id, graph_id, deleted_at IS NOT NULL AS is_marked FROM {backups}"
-            " WHERE graph_id IN ",
+            f" WHERE {self._of_project} AND graph_id IN ",
             graph_ids,
+            _IDS,
         )
 
     def owners_of(self, ids: Iterable[str]) -> pa.Table:
-        """`id`, `graph_id` and `is_marked` of the backups with these ids, whatever their graph."""
+        """The same of the backups with these ids, whosever they are, and whether they `are_own`."""
         return self._ids(
-            "SELECT id, graph_id, deleted_at IS NOT NULL AS is_marked FROM {backups} WHERE id IN ",
+            "SELECT id, graph_id, deleted_at IS NOT NULL AS is_marked,"
+            f" {self._of_project} AS are_own FROM {{backups}} WHERE id IN ",
             ids,
+            _OWNED,
         )
 
     def iter_rows(self, ids: Iterable[str]) -> Iterator[pa.Table]:
         """The whole rows of backups, in parts."""
         return self._iter_whole("{backups} WHERE id", ids)
 
-    def iter_listings(self, project_id: str, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
+    def iter_listings(self, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
         """The whole rows of listings, in parts."""
-        return self._iter_whole(
-            f"{{listings}} WHERE project_id = '{project_id}' AND graph_id", graph_ids
-        )
+        return self._iter_whole(f"{{listings}} WHERE {self._of_project} AND graph_id", graph_ids)
+
+    @property
+    def _of_project(self) -> str:
+        return f"project_id = '{self.project_id}'"
 
     def _iter_whole(self, column: str, values: Iterable[str]) -> Iterator[pa.Table]:
         for part in _parts(values):
@@ -106,13 +113,14 @@ class Known:
             if table is not None:
                 yield table
 
-    def _ids(self, select: str, values: Iterable[str]) -> pa.Table:
+    def _ids(self, select: str, values: Iterable[str], columns: pa.Schema) -> pa.Table:
         tables = [self.ask(select + _literals(part)) for part in _parts(values)]
-        found = [table.cast(_IDS) for table in tables if table is not None]
-        return pa.concat_tables(found) if found else _IDS.empty_table()
+        found = [table.cast(columns) for table in tables if table is not None]
+        return pa.concat_tables(found) if found else columns.empty_table()
 
 
 _IDS = pa.schema([("id", pa.string()), ("graph_id", pa.string()), ("is_marked", pa.bool_())])
+_OWNED = _IDS.append(pa.field("are_own", pa.bool_()))
 
 
 def read_known(project_id: str, ask: Ask) -> Known:
@@ -131,6 +139,7 @@ def read_known(project_id: str, ask: Ask) -> Known:
     holding = _iter_rows(ask(f"SELECT DISTINCT graph_id FROM {{backups}} {of_project}"))
     rejected = ask(f"SELECT record_hash FROM {{rejected_backups}} {of_project}")
     return Known(
+        project_id=project_id,
         project=_project(projects[0], complete) if projects else None,
         listings={row["graph_id"]: _listing(row, complete) for row in listings},
         graphs={row["id"]: row for row in graphs},

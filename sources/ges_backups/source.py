@@ -35,10 +35,10 @@ UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_row
 INSERT_ONLY: Any = {"disposition": "merge", "strategy": "insert-only"}
 KEYS: dict[str, Any] = {
     "backups": "id",
-    "graphs": "id",
+    "graphs": ["project_id", "id"],
     "listings": ["project_id", "graph_id"],
     "projects": "id",
-    "rejected_backups": "record_hash",
+    "rejected_backups": ["project_id", "record_hash"],
 }
 """The key of each table."""
 EVERYTHING = 10**15  # a lag that no stamp reaches: late graphs and late imports pass, too

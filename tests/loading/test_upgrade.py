@@ -12,7 +12,7 @@ from ges_emulator import Emulator
 from ges_history import connect
 from ges_history.errors import DatabaseError
 from ges_history.warehouses.layout import LAYOUT_VERSION
-from harness import Warehouse, fill, the_graph
+from harness import Warehouse, fill, project_called, the_graph
 from make_upgrade_fixture import FIXTURES, PAGE_SIZE, second_fleet
 
 EARLIER = sorted(FIXTURES.glob("history_v*.duckdb.gz"))
@@ -60,6 +60,22 @@ def test_earlier_history_goes_on(earlier: Warehouse) -> None:
     assert changed == {"running", "g3-b0"}
     assert len(earlier.rejected) == 1
     assert schemas_of(earlier) == {"ges", "reports"}
+
+
+def test_another_project_joins_an_earlier_history_with_a_graph_of_the_same_id(
+    earlier: Warehouse,
+) -> None:
+    then = earlier.backups
+    (first,) = {row["project_id"] for row in earlier.rows("graphs")}
+    other = project_called("other", graph_id="g1")
+    with Emulator(other) as emulator:
+        assert earlier.load(emulator).backups["new"] == 3
+    with Emulator(second_fleet()) as emulator:
+        outcome = earlier.load(emulator, page_size=PAGE_SIZE)
+    assert (outcome.backups["changed"], outcome.backups["deleted"]) == (0, 0)
+    assert {key: earlier.backups[key] for key in then} == then
+    graphs = {(row["project_id"], row["id"]) for row in earlier.rows("graphs")}
+    assert graphs == {(first, "g1"), (first, "g2"), (first, "g3"), (other.project_id, "g1")}
 
 
 def test_earlier_history_answers_with_the_reports_of_today(earlier: Warehouse) -> None:

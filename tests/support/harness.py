@@ -46,6 +46,15 @@ def fleet_of(graphs: int = 1, backups: int = 3) -> Fleet:
     return fleet
 
 
+def project_called(name: str, graph_id: str = "same") -> Fleet:
+    """A project whose one graph has an id that others have, too, and three backups of its own."""
+    fleet = Fleet(f"{name}0123456789abcdef"[:32], now=NOW)
+    graph = fleet.add_graph(graph_id, name=f"of {name}")
+    for number in range(3):
+        graph.add_backup(FIRST_MS + number * DAY_MS, id=f"{name}-b{number}", size=number)
+    return fleet
+
+
 def the_graph(fleet: Fleet, graph_id: str = "g1") -> Graph:
     """A graph that exists."""
     graph = fleet.graph(graph_id)

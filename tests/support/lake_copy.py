@@ -14,7 +14,7 @@ KEYS = {
     "graphs": ["project_id", "id"],
     "listings": ["project_id", "graph_id"],
     "projects": ["id"],
-    "rejected_backups": ["record_hash"],
+    "rejected_backups": ["project_id", "record_hash"],
 }
 
 

@@ -88,7 +88,9 @@ def plain_rows(tables: Mapping[str, Sequence[pa.Table]]) -> Iterable[Any]:
         yield from tables.get("listings", ())
 
     @dlt.resource(
-        primary_key="record_hash", write_disposition=INSERT_ONLY, columns=REJECTED_COLUMNS
+        primary_key=["project_id", "record_hash"],
+        write_disposition=INSERT_ONLY,
+        columns=REJECTED_COLUMNS,
     )
     def rejected_backups() -> Iterator[pa.Table]:
         yield from tables.get("rejected_backups", ())

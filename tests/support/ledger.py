@@ -149,7 +149,7 @@ class _KnownLedger(Known):
         for one in ids:
             yield pa.Table.from_pylist([self.ledger.backups[one]])
 
-    def iter_listings(self, project_id: str, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
+    def iter_listings(self, graph_ids: Iterable[str]) -> Iterator[pa.Table]:
         """Whole rows, one by one."""
         for one in graph_ids:
             yield plain_table([self.ledger.listings[one]], LISTING_COLUMNS)
@@ -160,9 +160,16 @@ class _KnownLedger(Known):
     @staticmethod
     def _table(rows: Iterable[Row]) -> pa.Table:
         schema = pa.schema(
-            [("id", pa.string()), ("graph_id", pa.string()), ("is_marked", pa.bool_())]
+            [
+                ("id", pa.string()),
+                ("graph_id", pa.string()),
+                ("is_marked", pa.bool_()),
+                ("are_own", pa.bool_()),
+            ]
         )
-        marked = [{**row, "is_marked": row["deleted_at"] is not None} for row in rows]
+        marked = [
+            {**row, "is_marked": row["deleted_at"] is not None, "are_own": True} for row in rows
+        ]
         return pa.Table.from_pylist(marked, schema=schema)
 
 

@@ -21,9 +21,9 @@ from postgres_server import PostgresDatabase, PostgresServer
 
 TABLES = {
     "backups": ("id",),
-    "graphs": ("id",),
+    "graphs": ("project_id", "id"),
     "listings": ("project_id", "graph_id"),
-    "rejected_backups": ("record_hash",),
+    "rejected_backups": ("project_id", "record_hash"),
     "projects": ("id",),
     "_dlt_loads": ("load_id",),
     "_dlt_pipeline_state": ("_dlt_id",),

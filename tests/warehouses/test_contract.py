@@ -17,7 +17,16 @@ from ges_history.loading.projects import load
 from ges_history.reports.catalogue import report_names
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.seam import Warehouse as Seam
-from harness import NOW, Row, Warehouse, assert_exact, fill, settings_for, the_graph
+from harness import (
+    NOW,
+    Row,
+    Warehouse,
+    assert_exact,
+    fill,
+    project_called,
+    settings_for,
+    the_graph,
+)
 from postgres_history import environment_of
 from postgres_server import PostgresDatabase
 
@@ -166,6 +175,31 @@ def test_a_graph_that_is_missing_is_marked_and_its_backups_stay(
     graphs = {row["id"]: row["deleted_at"] is not None for row in store.rows("graphs")}
     assert graphs == {"g1": False, "g2": True}
     assert len(store.backups) == 6
+
+
+def test_projects_may_name_their_graphs_and_break_their_records_alike(store: Store) -> None:
+    fleets = [project_called("orders"), project_called("risk")]
+    for fleet in fleets:
+        the_graph(fleet, "same").add_record({"id": "bad", "graph_id": "same"})
+    with Emulator(fleets[0]) as orders, Emulator(fleets[1]) as risk:
+        assert [store.load(one).exit_code for one in (orders, risk)] == [3, 3]
+        before = store.backups
+        the_graph(fleets[0], "same").add_backup(NOW, id="orders-new")
+        for one, new in ((orders, 1), (risk, 0), (orders, 0)):
+            outcome = store.load(one)
+            counts = {kind: outcome.backups[kind] for kind in ("new", "changed", "deleted")}
+            assert (counts, outcome.exit_code) == ({"new": new, "changed": 0, "deleted": 0}, 0)
+    assert {key: store.backups[key] for key in before} == before
+    assert store.backups.keys() - before.keys() == {"orders-new"}
+    both = {(fleet.project_id, "same") for fleet in fleets}
+    assert {(row["project_id"], row["id"]) for row in store.rows("graphs")} == both
+    assert {(row["project_id"], row["graph_id"]) for row in store.rows("rejected_backups")} == both
+    names = store.seam.read(
+        "SELECT project_id, graph_name, graph_deleted_at FROM reports.graph_names"
+    )
+    assert {tuple(row.values()) for row in names.to_pylist()} == {
+        (fleet.project_id, the_graph(fleet, "same").name, None) for fleet in fleets
+    }
 
 
 def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:

@@ -10,7 +10,7 @@ from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.views import view_names
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.postgres_connection import LASTING, NO_RIGHT, PASSING, PostgresServer
-from harness import Asked, assert_exact, fill, the_graph
+from harness import Asked, assert_exact, fill, project_called, the_graph
 from postgres_history import PostgresHistory, environment_of
 
 SIZES = """
@@ -163,6 +163,28 @@ def test_a_table_that_was_dropped_comes_back(
     history.load(emulator)
     assert_exact(history, fleet)
     assert len(history.rows("listings")) == 2
+
+
+def test_keys_of_an_earlier_version_are_replaced(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    the_graph(fleet).add_record({"id": "bad", "graph_id": "g1"})
+    history.load(emulator)
+    for table, key in (("graphs", "id"), ("rejected_backups", "record_hash")):
+        history.database.execute(f"DROP INDEX ges.{table}_key")
+        history.database.execute(f"CREATE UNIQUE INDEX {table}_key ON ges.{table} ({key})")
+    other = project_called("other", graph_id="g1")
+    the_graph(other).add_record({"id": "bad", "graph_id": "g1"})
+    with Emulator(other) as another:
+        history.load(another)
+        assert history.load(another).outcome == "unchanged"
+    history.load(emulator)
+    assert {row["project_id"] for row in history.rows("graphs") if row["id"] == "g1"} == {
+        fleet.project_id,
+        other.project_id,
+    }
+    assert len(history.rejected) == 2
+    assert history.repeated() == {}
 
 
 def test_the_first_release_is_taken_over(

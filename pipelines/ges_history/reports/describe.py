@@ -27,7 +27,7 @@ TABLES = {
     "rejected_backups": (
         "Records that do not fit, whole, with the reason.",
         "one row per version of a record",
-        "record_hash",
+        "project_id, record_hash",
     ),
 }
 _UNITS = {"size": "MB", "duration": "s", "start_timestamp": "ms", "end_timestamp": "ms"}

@@ -26,7 +26,7 @@ from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.insert_job_client import InsertValuesLoadJob
 from dlt.destinations.sql_client import raise_database_error
 
-from ges_history.warehouses.postgres_keys import INSERT_ONLY, ensure_keys
+from ges_history.warehouses.postgres_keys import INSERT_ONLY, KEYS, ensure_keys
 from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
 
 ROWS_IN_A_COPY = 20_000
@@ -188,10 +188,13 @@ class _MergeJob(Job, HasFollowupJobs):
             self._analyze_if_grown(client, table, merged)
 
     def _merge_sql(self, client: _SqlClient, table: str, columns: list[str]) -> str:
-        """Rows that are as they were are not touched at all; ON CONFLICT is for what came meanwhile."""
+        """Rows that are as they were are not touched at all; ON CONFLICT is for what came meanwhile.
+
+        The keys are the database's: those of a package that an earlier version left may be others.
+        """
         hints = self._load_table["columns"]
         name = client.escape_column_name
-        keys = [name(column) for column in columns if hints[column].get("primary_key")]
+        keys = [name(column) for column in KEYS[self.load_table_name]]
         others = [column for column in columns if name(column) not in keys]
         compared = [
             (f"s.{name(c)}::text", f"d.{name(c)}::text")
@@ -201,8 +204,6 @@ class _MergeJob(Job, HasFollowupJobs):
             if c != "_dlt_load_id"
         ]
         changed = " OR ".join(f"{new} IS DISTINCT FROM {old}" for new, old in compared)
-        if not keys:
-            raise LookupError(f"the table {self.load_table_name} has no key")
         is_insert_only = self._load_table.get("x-merge-strategy") == INSERT_ONLY or not changed
         every = ", ".join(map(name, columns))
         values = ", ".join(f"{name(c)} = excluded.{name(c)}" for c in others)

@@ -5,9 +5,9 @@ from typing import Any
 INSERT_ONLY = "insert-only"
 KEYS = {
     "backups": ("id",),
-    "graphs": ("id",),
+    "graphs": ("project_id", "id"),
     "listings": ("project_id", "graph_id"),
-    "rejected_backups": ("record_hash",),
+    "rejected_backups": ("project_id", "record_hash"),
     "projects": ("id",),
 }
 """Of each table; not null in all of them."""
@@ -16,7 +16,9 @@ INDEXES = {"backups": ("project_id, graph_id, start_timestamp",)}
 """Besides the keys: what reports, and loads of one graph, look rows up by."""
 
 _THERE = """
-SELECT t.relname, i.relname FROM pg_index x
+SELECT t.relname, i.relname, (
+    SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = i.oid
+) FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 RIGHT JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -25,7 +27,7 @@ WHERE n.nspname = %s AND t.relname = ANY(%s) AND t.relkind IN ('r', 'p')
 
 
 def ensure_keys(connection: Any, dataset: str) -> None:
-    """Make the indexes that are missing, in the transaction that is open.
+    """Make the indexes that are missing, or of other columns, in the transaction that is open.
 
     Rows that are there twice, as the first release left them after a kill, become one: copies go,
     and where they differ the newest stays and the others move to ``TABLE_duplicates``.
@@ -37,12 +39,13 @@ def ensure_keys(connection: Any, dataset: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_THERE, (dataset, list(KEYS)))
         rows = cursor.fetchall()
-        there = {index for _, index in rows}
-        for table in sorted({table for table, _ in rows}):
+        there = {index: columns for _, index, columns in rows}
+        for table in sorted({table for table, *_ in rows}):
             keys = KEYS[table]
-            if f"{table}_key" not in there:
+            columns = ", ".join(keys)
+            if there.get(f"{table}_key") != columns:
+                cursor.execute(f'DROP INDEX IF EXISTS "{dataset}".{table}_key')
                 _remove_duplicates(cursor, dataset, table, keys)
-                columns = ", ".join(keys)
                 cursor.execute(
                     f'CREATE UNIQUE INDEX {table}_key ON "{dataset}".{table} ({columns})'
                 )
