@@ -462,7 +462,7 @@ class ProjectLoad:
         reason = "another graph lists a backup with the same id"
         self._reject(reject(record_of(record), record["graph_id"], reason), pending)
         for row in pending.listings:
-            if row["graph_id"] == record["graph_id"]:
+            if row["graph_id"] in (record["graph_id"], PROJECT_WIDE):
                 row["cursor"] = None
 
     def _against_known(self, rows: pa.Table | None, pending: _Pending) -> pa.Table | None:
@@ -483,15 +483,15 @@ class ProjectLoad:
             )
             gone = ids.filter(pc.invert(pc.is_in(ids, value_set=listed)))
             self._gone.update(dict.fromkeys(gone.to_pylist(), listed_at))
-        if rows is None or self._project.graph_ids == [PROJECT_WIDE]:
-            return rows  # one list names each backup's graph: there is no other to ask
-        return self._without_kept(rows, known, pending)
+        return None if rows is None else self._without_kept(rows, known, pending)
 
     def _without_kept(self, rows: pa.Table, known: pa.Table, pending: _Pending) -> pa.Table:
         """The rows without those of backups that are another graph's, as far as is known.
 
-        They stay that graph's until its own listing does not hold them: see `_iter_marks`.
+        They stay that graph's until its own listing does not hold them: see `_iter_marks`. The one
+        list of a project names each backup's graph: only other projects can have another.
         """
+        is_one_list = self._project.graph_ids == [PROJECT_WIDE]
         ids, known_ids = rows.column("id"), known.column("id")
         here = known_ids.filter(pc.is_in(known_ids, value_set=ids))
         others = rows.filter(pc.invert(pc.is_in(ids, value_set=here))).select(["id", "graph_id"])
@@ -499,7 +499,10 @@ class ProjectLoad:
         kept = [
             owner["id"]
             for owner in self._known.owners_of(listed_in).to_pylist()
-            if not owner["is_marked"] and owner["graph_id"] != listed_in[owner["id"]]
+            if not owner["is_marked"]
+            and not (
+                owner["are_own"] and (is_one_list or owner["graph_id"] == listed_in[owner["id"]])
+            )
         ]
         if not kept:
             return rows

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -72,10 +73,10 @@ class Known:
         learned = [cursor.page_size for cursor in cursors if cursor and cursor.page_size]
         return max(learned, key=lambda one: float(one["learned_at"]), default=None)
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
-        """Whether it holds no backup of the project."""
-        return not self.holding
+        """Whether it holds no backup, of whatever project."""
+        return not self.holding and not self.ask("SELECT id FROM {backups} LIMIT 1")
 
     def backups_of(self, graph_ids: Iterable[str]) -> pa.Table:
         """`id`, `graph_id` and `is_marked` of all backups of some of its graphs, in no order."""
