@@ -43,6 +43,7 @@ from .errors import (
     one_line,
 )
 from .pace import Cancelled, Gate, Pace
+from .redaction import Hide, Secrets
 from .settings import is_loopback
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class GesClient:
         self.request_seconds = request_seconds
         self.pace = Pace(gate or Gate(concurrency))
         self._authorizer = Authorizer(_NoAuth())
+        self._secrets = Secrets()
         self._local = threading.local()
         self._lines = Lines()
         self._verify = _bundle(endpoint)
@@ -94,6 +96,13 @@ class GesClient:
 
         The token is for the project; without one, for the account.
         """
+        self._secrets.add(
+            credentials.token,
+            credentials.password,
+            credentials.access_key,
+            credentials.secret_key,
+            credentials.security_token,
+        )
         if credentials.token:
             self._authorizer = Authorizer(TokenAuth(credentials.token))
         elif credentials.access_key and credentials.secret_key:
@@ -114,7 +123,8 @@ class GesClient:
     ) -> T:
         """GET a path and return what `read` makes of the body.
 
-        `read` may raise `TransientError` for a body that is no answer: the request is sent again.
+        `read` may raise `TransientError` for a body that is no answer: the request is sent again,
+        and the error tells what the body says of one.
         `on_attempt` is called for each request that is sent.
 
         Raises:
@@ -124,7 +134,18 @@ class GesClient:
         """
 
         def attempt() -> T:
-            return read(self._send_authorized(path, params, on_attempt))
+            body = self._send_authorized(path, params, on_attempt)
+            try:
+                return read(body)
+            except TransientError as error:
+                code, message = self._read_error_body(body)
+                raise TransientError(
+                    error.problem,
+                    path=path,
+                    status=error.status,
+                    error_code=code,
+                    error_msg=message,
+                ) from None
 
         return self._retry(attempt, self.request_seconds)
 
@@ -172,9 +193,7 @@ class GesClient:
             self._judge_refusal(path, auth, body, refusals)
         self._authorizer.accepted(auth)
         if response.status_code != 200:
-            error = read_error(
-                response.status_code, response.headers.get("Retry-After"), body, path
-            )
+            error = self._read_error(response, body, path)
             if response.status_code == 429 and isinstance(error, TransientError):
                 asked = error.retry_after
                 self.pace.throttled(None if asked is None else min(asked, self.request_seconds))
@@ -206,7 +225,7 @@ class GesClient:
 
         match self._authorizer.judge(auth, is_alive):
             case "alive" if refusals > 1:
-                code, message = _read_error_body(body)
+                code, message = self._read_error_body(body)
                 raise Forbidden(
                     "the credential is good for others, but refused here",
                     path=path,
@@ -215,9 +234,9 @@ class GesClient:
                     error_msg=message,
                 )
             case "dead":
-                raise _refused_credential(401, body)
+                raise _refused_credential(*self._read_error_body(body))
             case "newer" if refusals > MAX_REFUSED_TRIES:
-                raise _refused_credential(401, body)
+                raise _refused_credential(*self._read_error_body(body))
 
     def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str | None) -> str:
         """POST a password identity with its scope; the token comes in ``X-Subject-Token``."""
@@ -239,18 +258,23 @@ class GesClient:
         def attempt() -> str:
             response, body = self._send(self._prepare("POST", iam + path, json=request), path)
             if response.status_code == 429 or response.status_code >= 500:
-                raise read_error(
-                    response.status_code, response.headers.get("Retry-After"), body, path
-                )
-            _, error_msg = _read_error_body(body)
-            return read_token(
-                response.status_code, response.headers.get("X-Subject-Token"), error_msg
-            )
+                raise self._read_error(response, body, path)
+            _, error_msg = self._read_error_body(body)
+            token = response.headers.get("X-Subject-Token")
+            self._secrets.add(token)
+            return read_token(response.status_code, token, error_msg)
 
         try:
             return self._retry(attempt, self.request_seconds)
         except TransientError as error:
             raise SourceDown(f"IAM does not answer at {urlsplit(iam).netloc}: {error}") from error
+
+    def _read_error(self, response: Response, body: bytes, path: str) -> AnswerError:
+        retry_after = response.headers.get("Retry-After")
+        return read_error(response.status_code, retry_after, body, path, self._secrets.hide)
+
+    def _read_error_body(self, body: bytes) -> tuple[str | None, str | None]:
+        return read_error_body(body, self._secrets.hide)
 
     def _prepare(self, method: str, url: str, **options: Any) -> PreparedRequest:
         return self._session().prepare_request(Request(method, url, **options))
@@ -357,9 +381,11 @@ def _read_body(response: Response, path: str) -> bytes:
     return b"".join(chunks)
 
 
-def read_error(status: int, retry_after: str | None, body: bytes, path: str) -> AnswerError:
+def read_error(
+    status: int, retry_after: str | None, body: bytes, path: str, hide: Hide = str
+) -> AnswerError:
     """The error that an answer other than a page stands for (API page: status codes; facts: errors)."""
-    code, message = _read_error_body(body)
+    code, message = read_error_body(body, hide)
     said: dict[str, Any] = {
         "path": path,
         "status": status,
@@ -380,8 +406,11 @@ def read_error(status: int, retry_after: str | None, body: bytes, path: str) -> 
     return RequestRefused("the API refused the request", **said)
 
 
-def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
-    """Code and message; older paths say ``errorCode`` and ``errorMessage``, IAM nests them."""
+def read_error_body(body: bytes, hide: Hide) -> tuple[str | None, str | None]:
+    """Code and message, cut when no secret is in them any more.
+
+    Older paths say ``errorCode`` and ``errorMessage``, IAM nests them.
+    """
     try:
         said = orjson.loads(body[:65536])
     except orjson.JSONDecodeError:
@@ -392,6 +421,7 @@ def _read_error_body(body: bytes) -> tuple[str | None, str | None]:
         said = {"error_msg": said["error"].get("message"), **said}
     code = said.get("error_code") or said.get("errorCode")
     message = said.get("error_msg") or said.get("errorMessage")
+    code, message = (hide(text) if isinstance(text, str) else None for text in (code, message))
     return one_line(code, 64), one_line(message, 300)
 
 
@@ -408,11 +438,10 @@ def _read_retry_after(value: str | None) -> float | None:
         return None
 
 
-def _refused_credential(status: int, body: bytes) -> CredentialsError:
-    code, message = _read_error_body(body)
+def _refused_credential(code: str | None, message: str | None) -> CredentialsError:
     said = " ".join(part for part in (code, message) if part)
     return CredentialsError(
-        f"The API refused the credential (HTTP {status}{', ' + said if said else ''}). "
+        f"The API refused the credential (HTTP 401{', ' + said if said else ''}). "
         "A token lives 24 hours: set a new one, or use USERNAME and PASSWORD, or ACCESS_KEY."
     )
 

@@ -80,14 +80,14 @@ def _parse_exact(
     except RecursionError:
         raise TransientError("the answer is nested too deeply", path=path, status=200) from None
     if not isinstance(answer, dict):
-        raise _malformed("the answer is no JSON object", path, answer)
+        raise TransientError("the answer is no JSON object", path=path, status=200)
     rows, count = answer.get(list_key), answer.get(count_key)
     if not isinstance(rows, list):
-        raise _malformed(f"the answer has no list {list_key}", path, answer)
+        raise TransientError(f"the answer has no list {list_key}", path=path, status=200)
     if isinstance(count, bool) or not isinstance(count, int):
-        raise _malformed(f"the answer has no number {count_key}", path, answer)
+        raise TransientError(f"the answer has no number {count_key}", path=path, status=200)
     if contradiction := _contradiction(count, len(rows), offset, count_key):
-        raise _malformed(contradiction, path, answer)
+        raise TransientError(contradiction, path=path, status=200)
     return count, rows
 
 
@@ -108,15 +108,3 @@ def _contradiction(count: int, rows: int, offset: int, count_key: str) -> str | 
     if not rows and offset < count:
         return f"the answer is empty at {offset}, but {count_key} is {count}"
     return None
-
-
-def _malformed(problem: str, path: str, answer: Any) -> TransientError:
-    code = answer.get("error_code") if isinstance(answer, dict) else None
-    message = answer.get("error_msg") if isinstance(answer, dict) else None
-    return TransientError(
-        problem,
-        path=path,
-        status=200,
-        error_code=code if isinstance(code, str) else None,
-        error_msg=message[:300] if isinstance(message, str) else None,
-    )

@@ -20,6 +20,7 @@ import pytest
 from cli_harness import SETTING, Command, Done, after, environment, folder_of, killed_load
 from ges_backups.errors import GesError
 from ges_emulator import Emulator, Fault, Fleet
+from ges_emulator.replies import Answer, error
 from ges_history.errors import HistoryError
 from ges_history.loading.projects import load
 from harness import Warehouse, fleet_of, settings_for, the_graph
@@ -134,6 +135,34 @@ def test_credentials_are_nowhere_in_what_a_run_leaves(account: Account, tmp_path
     assert redirected.code == refused.code == down.code == 1
     assert "Traceback" in redirected.err
     assert_discreet(secrets, tmp_path, good, redirected, refused, down)
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_credentials_that_a_server_repeats_are_not_told(
+    account: Account, status: int, tmp_path: Path
+) -> None:
+    """Neither whole nor cut: an answer's words are kept to a length."""
+    with Emulator(fleet_of(graphs=2, backups=3), **account.emulator) as emulator:
+
+        def repeat(_: Answer, path: str) -> Answer:
+            taken = [] if path == "tokens" else issued_tokens(emulator)[-1:]
+            said = " ".join(account.secrets + taken)
+            return error(status, said, f"{said} is no good {'.' * 270} {said}")
+
+        def run(path: str, graph_id: str | None = None) -> Done:
+            fault = Fault("repeats", change=lambda answer: repeat(answer, path))
+            emulator.faults.add(fault, None, graph_id, path)
+            return command.run("--debug", "load", **settings, **loud)
+
+        iam = {f"{SETTING}CREDENTIALS__IAM_ENDPOINT": emulator.iam_endpoint}
+        settings = {**account.variables, **(iam if "users" in account.emulator else {})}
+        loud = {"RUNTIME__LOG_LEVEL": "DEBUG", f"{SETTING}REQUEST_SECONDS": "2"}
+        command = Command(emulator, tmp_path)
+        runs = [run("backups", "g2"), run("graphs"), run("tokens")]
+        told = [secret[:7] for secret in account.secrets + issued_tokens(emulator)]
+    assert [run.code for run in runs] == [3, 1, 1]
+    assert all("***" in run.text for run in runs)
+    assert_discreet(told, tmp_path, *runs)
 
 
 def test_credentials_are_not_in_a_package_that_was_left(tmp_path: Path) -> None:

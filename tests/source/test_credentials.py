@@ -8,6 +8,7 @@ from requests import PreparedRequest, Request
 
 from ges_backups.credentials import GesCredentials, KeyAuth, PasswordToken, TokenAuth
 from ges_backups.errors import CredentialsError, SourceDown
+from ges_backups.redaction import Secrets
 from ges_emulator import Emulator, Fault
 from ges_emulator import Request as Asking
 from harness import Asked, Warehouse, assert_exact, fill, fleet_of
@@ -265,3 +266,12 @@ def test_what_signs_a_request_shows_no_secret() -> None:
     assert "my-secret-key" not in str(signed.headers)
     shown = repr((token, signer, str(credentials)))
     assert not any(secret in shown for secret in SECRETS)
+
+
+def test_a_secret_is_hidden_in_each_form_in_which_a_server_may_repeat_it() -> None:
+    secrets = Secrets()
+    secrets.add('p"ss/w + é', "p", None, "")
+    for form in ('p"ss/w + é', 'p\\"ss/w + \\u00e9', "p%22ss%2Fw%20%2B%20%C3%A9"):
+        assert secrets.hide(f"part [{form}]") == "part [***]"
+    secrets.add('p"ss/w + é and more')
+    assert secrets.hide('p"ss/w + é and more, p"ss/w + é') == "***, ***"
