@@ -90,8 +90,11 @@ class GesCredentials(CredentialsConfiguration):
         if self.access_key or self.secret_key or self.security_token:
             self._require("access_key", "secret_key")
             import_signer()
-        if self.token and (self.token != self.token.strip() or not self.token.isascii()):
-            raise SettingsError(f"{_PREFIX}TOKEN holds spaces, line ends or other odd characters.")
+        for name in ("token", "access_key", "security_token"):
+            if (value := getattr(self, name)) and not _fits_into_a_header(value):
+                raise SettingsError(
+                    f"{_PREFIX}{name.upper()} holds spaces, line ends or other odd characters."
+                )
         if self.iam_endpoint:
             self.iam_endpoint = check_endpoint(self.iam_endpoint, f"{_PREFIX}IAM_ENDPOINT")
 
@@ -110,6 +113,11 @@ class GesCredentials(CredentialsConfiguration):
             f"No IAM endpoint: set {_PREFIX}IAM_ENDPOINT (https://iam.<region>.myhuaweicloud.com) "
             "or SOURCES__GES_BACKUPS__REGION."
         )
+
+
+def _fits_into_a_header(value: str) -> bool:
+    """What does not is refused here: the error of the library that sends it shows it."""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 class TokenAuth(AuthBase):

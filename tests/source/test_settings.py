@@ -51,6 +51,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "half a password": ({"credentials": {"username": "me"}}, "PASSWORD and .*DOMAIN_NAME missing"),
     "half a key": ({"credentials": {"access_key": "a"}}, "SECRET_KEY missing"),
     "token with a line end": ({"credentials": {"token": "abc\n"}}, "odd characters"),
+    "token of two lines": ({"credentials": {"token": "ab\ncd"}}, "TOKEN holds.*odd characters"),
+    "access key of two lines": (
+        {"credentials": {"access_key": "ab\ncd", "secret_key": "s"}},
+        "ACCESS_KEY holds.*odd characters",
+    ),
+    "security token of two lines": (
+        {"credentials": {"access_key": "a", "secret_key": "s", "security_token": "ab\ncd"}},
+        "SECURITY_TOKEN holds.*odd characters",
+    ),
     "token that is blank": ({"credentials": {"token": " "}}, "credentials|odd characters"),
     "password without IAM": (
         {"credentials": {"username": "u", "password": "p", "domain_name": "d"}},
