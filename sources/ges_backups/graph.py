@@ -145,6 +145,7 @@ class GraphReader:
         self._side_by_side = side_by_side
         self._pages: list[Page[Rows]] = []
         self._requests = 0
+        self._restarts = 0
         self._listed_at = datetime.now(UTC)
 
     @property
@@ -269,7 +270,6 @@ class GraphReader:
                 self._result("incremental", listed.count, rows=rows),
                 rejected=rejected,
                 cursor=_forget_answer(self._cursor),
-                restarts=listed.restarts,
             )
         starts = {} if one_page else _starts(rows)
         cursor = next_cursor(
@@ -286,7 +286,6 @@ class GraphReader:
             rejected=rejected,
             listed_ids=ids_of(listed.keys),
             cursor=self._with_tail(cursor, listed, rows, rejected),
-            restarts=listed.restarts,
         )
 
     def _failed(self, outcome: Outcome, error: AnswerError) -> GraphListing:
@@ -317,6 +316,7 @@ class GraphReader:
             listed_at=self._listed_at,
             backup_count=count,
             requests=self._requests,
+            restarts=self._restarts,
             rows=rows if rows is not None and len(rows) else None,
             rejected=rejected or [],
             listed_ids=listed_ids,
@@ -354,7 +354,8 @@ class GraphReader:
         self._requests += 1
 
     def _keep_last_answers(self) -> None:
-        """Keep of the tries so far one page with the last answer of each key, not all their pages."""
+        """Before another try: keep one page with the last answer of each key, not all pages."""
+        self._restarts += 1
         self._pages = [merged(self._pages)]
 
     def _collect(self) -> tuple[pa.Table, list[Rejected]]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from .client import Cancelled, GesClient
 from .errors import CredentialsError, SourceDown, TransientError
-from .graph import GraphListing, GraphReader, ListingOptions, unforeseen
+from .graph import PROJECT_WIDE, GraphListing, GraphReader, ListingOptions, unforeseen
 from .keys import Key, own_key
 from .listing import Cursor, Page, read_complete
 from .page_size import PageSize
@@ -31,8 +31,8 @@ def fetch_graphs(
     """All graphs of a project by ListGraphs, as exactly as backups are listed.
 
     Returns:
-        The records with a text id, each id once, in the order of the list; the others; and how
-        many requests it took.
+        The records with an id, each id once, in the order of the list; the others; and how many
+        requests it took. `PROJECT_WIDE` is no id: it stands for all graphs.
 
     Raises:
         AnswerError, CredentialsError, SourceDown: There is no complete list, so nothing to load.
@@ -67,10 +67,12 @@ def fetch_graphs(
     rejected: list[Rejected] = []
     for key in listed.keys:
         record = records[own_key(key)]
-        if isinstance(record, dict) and isinstance(record.get("id"), str) and record["id"]:
-            graphs[record["id"]] = record
+        graph_id = record.get("id") if isinstance(record, dict) else None
+        if isinstance(graph_id, str) and graph_id not in ("", PROJECT_WIDE):
+            graphs[graph_id] = record
         else:
-            rejected.append(reject(record, None, "a graph of the project's list has no id"))
+            odd = f"the id {graph_id}" if graph_id == PROJECT_WIDE else "no id"
+            rejected.append(reject(record, None, f"a graph of the project's list has {odd}"))
     return list(graphs.values()), rejected, next(requests)
 
 

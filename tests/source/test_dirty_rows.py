@@ -239,3 +239,17 @@ def test_the_time_of_rejection_is_kept(warehouse: Warehouse) -> None:
         the_graph(emulator.fleet).add_record(None)
         warehouse.load(emulator)
     assert before <= warehouse.rejected[0]["first_seen_at"] <= datetime.now(UTC)
+
+
+def test_a_graph_whose_id_stands_for_all_graphs_is_rejected_and_harms_no_other(
+    warehouse: Warehouse,
+) -> None:
+    fleet = fleet_of(graphs=2, backups=3)
+    fill(fleet.add_graph("*"), 2)
+    with Emulator(fleet) as emulator:
+        assert warehouse.load(emulator).exit_code == 3
+        assert warehouse.load(emulator).exit_code == 0
+    assert warehouse.last_outcomes == {"g1": "complete", "g2": "complete"}
+    assert [row["graph_id"] for row in warehouse.rejected] == [None]
+    assert "the id *" in warehouse.rejected[0]["reason"]
+    assert len(warehouse.backups) == 8

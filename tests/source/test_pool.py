@@ -21,6 +21,7 @@ from ges_backups.errors import (
     describe,
 )
 from ges_backups.graph import GraphListing, GraphReader, ListingOptions
+from ges_backups.listing import MAX_RESTARTS
 from ges_backups.pool import GraphPool, fetch_graphs
 from ges_emulator import Emulator, Fault
 from harness import TOKEN, Asked, Warehouse, assert_exact, fill, fleet_of, the_graph
@@ -243,6 +244,7 @@ def test_a_listing_that_does_not_settle_keeps_the_last_answer_of_each_row_only(
         pool = GraphPool(client_of(emulator), fleet.project_id, options, 4)
         (listing,) = pool.iter_listings(["g1"], {})
     assert (listing.outcome, listing.error and listing.error.error_code) == ("failed", "UNSETTLED")
+    assert listing.restarts == MAX_RESTARTS
     assert listing.requests > 6 * 10
     assert listing.rows is not None
     assert len(listing.rows) == len(set(listing.rows.column("id").to_pylist())) == 1000
