@@ -22,6 +22,8 @@ from ges_history.errors import HistoryError
 GRACE_SECONDS = 2.0
 STOPPED = "stopped; the next load takes up what is left"
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
+WITHOUT_OUTPUT = {"load": 3, "check": 3}
+"""Exit codes of commands whose output was lost, where 1 has a meaning that would be wrong."""
 
 
 class Stopped(BaseException):
@@ -47,10 +49,15 @@ def main() -> None:
             signal.signal(number, _stop)
     os.umask(0o077)
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # dlt reads it when imported
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - None where it is closed
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     try:
         code, text = _run()
-    except BrokenPipeError:
-        code, text = 1, ""
+    except OSError as error:
+        lost = _lost_output()
+        if lost is None and not isinstance(error, BrokenPipeError):
+            raise
+        code, text = _without_output(), lost or ""
     except Exception as error:
         if "--debug" in sys.argv or not _is_readable(error):
             raise
@@ -74,6 +81,21 @@ def _run() -> tuple[int, str]:
     except Stopped:
         return 143, STOPPED
     return 0, ""
+
+
+def _lost_output() -> str | None:
+    """What to say of output that cannot be written; None where it can, nothing where nobody reads."""
+    try:
+        sys.stdout.flush()  # what could not be written is still there to be written
+    except BrokenPipeError:
+        return ""
+    except OSError as error:
+        return f"the output could not be written: {error.strerror}"
+    return None
+
+
+def _without_output() -> int:
+    return next((WITHOUT_OUTPUT[word] for word in sys.argv[1:3] if word in WITHOUT_OUTPUT), 1)
 
 
 def _is_readable(error: Exception) -> bool:
@@ -108,6 +130,6 @@ def _leave(code: int, text: str = "") -> None:
             sys.stderr.write(SHOW_CURSOR)
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:  # whoever read the output has gone, and there is nobody to tell
-        code = code or 1
+    except OSError:  # whoever read the output has gone, or its disk is full: that was told
+        code = code or _without_output()
     os._exit(code)

@@ -432,3 +432,24 @@ def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destina
     }
     done = command.load("--json", "--destination", destination, **variables)
     assert done.json["backups"]["new"] == 6, done.err
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "said"),
+    [(">/dev/full", 3, "could not be written"), (">&-", 0, ""), (">&- 2>&-", 0, "")],
+)
+@pytest.mark.parametrize("words", ["load", "load --json"])
+def test_output_that_cannot_be_written_harms_no_load(
+    command: Command, history: Warehouse, fleet: Fleet, words: str, target: str, code: int, said: str
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {PROGRAM} {words} {target}"],
+        cwd=command.folder,
+        env=environment(command.emulator, command.folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stderr
+    assert_exact(history, fleet)
