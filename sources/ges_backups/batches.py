@@ -495,10 +495,12 @@ class ProjectLoad:
         ids, known_ids = rows.column("id"), known.column("id")
         here = known_ids.filter(pc.is_in(known_ids, value_set=ids))
         others = rows.filter(pc.invert(pc.is_in(ids, value_set=here))).select(["id", "graph_id"])
-        listed_in = dict(zip(*(column.to_pylist() for column in others.columns), strict=True))
+        owners = self._known.owners_of(others.column("id").to_pylist())
+        owned = others.filter(pc.is_in(others.column("id"), value_set=owners.column("id")))
+        listed_in = dict(zip(*(column.to_pylist() for column in owned.columns), strict=True))
         kept = [
             owner["id"]
-            for owner in self._known.owners_of(listed_in).to_pylist()
+            for owner in owners.to_pylist()
             if not owner["is_marked"]
             and not (
                 owner["are_own"] and (is_one_list or owner["graph_id"] == listed_in[owner["id"]])

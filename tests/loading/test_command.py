@@ -440,7 +440,13 @@ def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destina
 )
 @pytest.mark.parametrize("words", ["load", "load --json"])
 def test_output_that_cannot_be_written_harms_no_load(
-    command: Command, history: Warehouse, fleet: Fleet, words: str, target: str, code: int, said: str
+    command: Command,
+    history: Warehouse,
+    fleet: Fleet,
+    words: str,
+    target: str,
+    code: int,
+    said: str,
 ) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", f"exec {PROGRAM} {words} {target}"],

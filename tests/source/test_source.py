@@ -9,8 +9,19 @@ import duckdb
 import pytest
 
 from ges_backups import ges_backups
+from ges_backups.source import KEYS
 from ges_emulator import Emulator
-from harness import TOKEN, Row, Warehouse, assert_exact, expected_row, fill, fleet_of, the_graph
+from harness import (
+    TOKEN,
+    Row,
+    Warehouse,
+    assert_exact,
+    expected_row,
+    fill,
+    fleet_of,
+    project_called,
+    the_graph,
+)
 
 
 @pytest.fixture
@@ -82,6 +93,25 @@ def test_a_plain_script_runs_twice_and_marks_what_has_gone(
     script.run(source(emulator))
     assert rows_of(script)["g1-b3"]["deleted_at"] == rows["g1-b3"]["deleted_at"]
     assert_holds(script, emulator)
+
+
+def test_a_script_of_an_earlier_version_goes_on_with_the_keys_of_today(
+    emulator: Emulator, script: dlt.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setitem(KEYS, "graphs", "id")
+        earlier.setitem(KEYS, "rejected_backups", "record_hash")
+        script.run(source(emulator))
+    with Emulator(project_called("other", graph_id="g1")) as another:
+        for one in (another, emulator, another):
+            script.run(source(one))
+            assert_holds(script, one)
+        both = {emulator.fleet.project_id, another.fleet.project_id}
+    with script.sql_client() as client:
+        graphs = client.execute_sql("SELECT project_id FROM graphs WHERE id = 'g1'") or ()
+        marked = client.execute_sql("SELECT count(*) FROM backups WHERE deleted_at IS NOT NULL")
+    assert sorted(project for (project,) in graphs) == sorted(both)
+    assert marked == [(0,)]
 
 
 def test_one_resource_can_be_taken_alone(emulator: Emulator, script: dlt.Pipeline) -> None:
