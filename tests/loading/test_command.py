@@ -436,7 +436,12 @@ def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destina
 
 @pytest.mark.parametrize(
     ("target", "code", "said"),
-    [(">/dev/full", 3, "could not be written"), (">&-", 0, ""), (">&- 2>&-", 0, "")],
+    [
+        (">/dev/full", 3, "could not be written"),
+        ("2>/dev/full", 0, ""),
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+    ],
 )
 @pytest.mark.parametrize("words", ["load", "load --json"])
 def test_output_that_cannot_be_written_harms_no_load(

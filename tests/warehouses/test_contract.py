@@ -18,6 +18,7 @@ from ges_history.reports.catalogue import report_names
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.seam import Warehouse as Seam
 from harness import (
+    FIRST_MS,
     NOW,
     Row,
     Warehouse,
@@ -200,6 +201,26 @@ def test_projects_may_name_their_graphs_and_break_their_records_alike(store: Sto
     assert {tuple(row.values()) for row in names.to_pylist()} == {
         (fleet.project_id, the_graph(fleet, "same").name, None) for fleet in fleets
     }
+
+
+ODD_IDS = ["o'brien", "{braces}", "a,b", "tab\tand\nline", "ünï😀", "unit\x1fseparator"]
+
+
+@pytest.mark.parametrize("odd", [ODD_IDS[:-1], ODD_IDS], ids=["as one text", "as literals"])
+def test_many_ids_that_another_project_holds_are_left_to_it(store: Store, odd: list[str]) -> None:
+    fleets = [project_called("orders"), project_called("risk")]
+    shared = [*odd, *(f"twin-{number}" for number in range(150))]
+    for size, fleet in enumerate(fleets):
+        for place, backup_id in enumerate(shared):
+            the_graph(fleet, "same").add_backup(FIRST_MS + place, id=backup_id, size=size)
+    with Emulator(fleets[0]) as orders, Emulator(fleets[1]) as risk:
+        assert store.load(orders).exit_code == 0
+        outcome = store.load(risk)
+    assert (outcome.exit_code, outcome.backups["rejected"]) == (3, len(shared))
+    assert {(store.backups[one]["project_id"], store.backups[one]["size"]) for one in shared} == {
+        (fleets[0].project_id, 0)
+    }
+    assert len(store.backups) == len(shared) + 6
 
 
 def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,8 @@ def load(
     gc.enable()
 
     def warn(line: str) -> None:
-        click.echo(stamped(line, sys.stderr), err=True)
+        with suppress(OSError):  # a log that takes nothing more ends no load
+            click.echo(stamped(line, sys.stderr), err=True)
 
     def say(line: str) -> None:
         if not quiet:

@@ -126,7 +126,7 @@ class _ProjectRun:
         project_id = self._settings.project_id
         with self._asking() as ask:
             self._stored_version = stored_version(ask, NAME)
-            known = replace(read_known(project_id, ask), ask=self._ask)
+            known = replace(read_known(project_id, ask), ask=self._ask, takes_arrays=True)
             return count_backups(ask, project_id), known
 
     def _asking(self) -> AbstractContextManager[Ask]:
