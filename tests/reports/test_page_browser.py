@@ -28,7 +28,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
-    database = write_database(folder / "fleet.duckdb", graphs=12, backups=1_500)
+    path = folder / "fleet.duckdb"
+    database = write_database(path, graphs=20, backups=2_500, edge_cases=False)  # all with charts
     write_page(warehouse_for(database), folder / "page.html")
     return (folder / "page.html").as_uri()
 
