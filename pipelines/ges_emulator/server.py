@@ -133,7 +133,8 @@ class Emulator(Service):
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._handle), access_log=None, shutdown_timeout=0.2)
+        server = web.Server(self._handle)
+        runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
             site = web.TCPSite(
@@ -145,6 +146,8 @@ class Emulator(Service):
             await self._stopping.wait()
         finally:
             await runner.cleanup()
+            await asyncio.sleep(0)  # a connection that came meanwhile is made only now
+            await server.shutdown(0)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(
