@@ -73,6 +73,7 @@ from definitions import defs
 for hour in (1, 2):
     context = dg.build_schedule_context(
         instance=dg.DagsterInstance.ephemeral(),
+        repository_def=defs.get_repository_def(),
         scheduled_execution_time=datetime(2026, 1, 1, hour, 17, tzinfo=timezone.utc),
     )
     for request in schedule.evaluate_tick(context).run_requests:
