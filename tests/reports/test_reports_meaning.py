@@ -36,10 +36,11 @@ def _add_project_listed_at_once(
     connection: duckdb.DuckDBPyConnection, outcome: str, now: datetime
 ) -> None:
     """A project listed by `LISTING=project`, of which some graphs were listed one by one before."""
+    then = now - timedelta(hours=1)
     listed = [
-        {"graph_id": "*", "listed_at": now, "outcome": outcome},
+        {"graph_id": "*", "listed_at": then, "outcome": outcome},
         {"graph_id": "before", "listed_at": now - timedelta(days=20), "outcome": "complete"},
-        {"graph_id": "after", "listed_at": now + timedelta(seconds=1), "outcome": "failed"},
+        {"graph_id": "after", "listed_at": then + timedelta(seconds=1), "outcome": "failed"},
         {"graph_id": "left", "listed_at": now - timedelta(days=20), "outcome": "missing"},
     ]
     complete = {"project_id": outcome, "last_complete_at": now - timedelta(days=3)}
@@ -74,7 +75,7 @@ def _add_project_listed_at_once(
     just_begun = {**backup, "status": "backing_up", "size": None, "duration": None}
     for name in ("before", "after"):
         for ago in (timedelta(minutes=1), timedelta(days=3, minutes=1)):
-            start = int((now - ago).timestamp() * 1000)
+            start = int((then - ago).timestamp() * 1000)
             row = {"graph_id": name, "id": f"{outcome}-{name}-{start}", "start_timestamp": start}
             backups.append(just_begun | row)
     insert_backups(connection, "fleet", backups)
