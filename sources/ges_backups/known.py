@@ -131,9 +131,8 @@ class Known:
         """What stands behind an IN, for so many values at most; as literals for fewer."""
         rest = iter(values)
         while part := list(islice(rest, most)):
-            text = _text(_SEPARATOR.join(part))
-            is_whole = "" not in part and text.count(_SEPARATOR) == len(part) - 1
-            if self.takes_arrays and is_whole and len(part) >= FEWEST_IN_A_TEXT:
+            if self.takes_arrays and len(part) >= FEWEST_IN_A_TEXT and _can_be_joined(part):
+                text = _text(_SEPARATOR.join(part))
                 yield f"(SELECT unnest(string_to_array({text}, '{_SEPARATOR}')))"
                 continue
             for first in range(0, len(part), IDS_IN_A_QUERY):
@@ -208,6 +207,10 @@ def _iter_rows(table: pa.Table | None) -> Iterator[dict[str, Any]]:
     """A thousand at a time, so that not all of them are dictionaries at once."""
     for batch in table.to_batches(max_chunksize=1000) if table is not None else ():
         yield from batch.to_pylist()
+
+
+def _can_be_joined(values: Iterable[str]) -> bool:
+    return all(value and _SEPARATOR not in value for value in values)
 
 
 def _text(value: str) -> str:

@@ -34,6 +34,14 @@ newest AS (
         AND n.start_timestamp = u.start_timestamp
     WHERE u.graph_name IS NOT NULL
 ),
+listings AS (
+    SELECT project_id, graph_id, listed_at,
+        CASE
+            WHEN outcome IN ('complete', 'incremental') THEN listed_at
+            ELSE last_complete_at
+        END AS read_at
+    FROM ges.listings
+),
 known AS (
     SELECT project_id, graph_id, MIN(first_backup_at) AS first_backup_at,
         MAX(last_backup_at) AS last_backup_at, MAX(listed_at) AS listed_at,
@@ -45,11 +53,8 @@ known AS (
         FROM listed
         UNION ALL
         SELECT project_id, graph_id, NULL AS first_backup_at, NULL AS last_backup_at, listed_at,
-            CASE
-                WHEN outcome IN ('complete', 'incremental') THEN listed_at
-                ELSE last_complete_at
-            END AS read_at
-        FROM ges.listings
+            read_at
+        FROM listings
         WHERE graph_id <> '*'
         UNION ALL
         SELECT project_id, graph_id, MIN(started_at) AS first_backup_at,
@@ -60,18 +65,12 @@ known AS (
     GROUP BY project_id, graph_id
 ),
 whole AS (
-    SELECT project_id,
-        CASE
-            WHEN outcome IN ('complete', 'incremental') THEN listed_at
-            ELSE last_complete_at
-        END AS read_at
-    FROM ges.listings
-    WHERE graph_id = '*'
+    SELECT project_id, read_at FROM listings WHERE graph_id = '*'
 ),
 loads AS (
     SELECT project_id, MAX(listed_at) AS loaded_at
     FROM (
-        SELECT project_id, listed_at FROM ges.listings
+        SELECT project_id, listed_at FROM listings
         UNION ALL
         SELECT id AS project_id, last_listed_at AS listed_at FROM ges.projects
     ) AS times
