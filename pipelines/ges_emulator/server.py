@@ -19,6 +19,9 @@ from ges_emulator.replies import Answer
 from ges_emulator.request import Request, parse_request
 from ges_emulator.service import DEFAULT_TOKEN, Service
 
+SHUTDOWN_SECONDS = 0.2
+"""What an answer under way has at most when the emulator stops."""
+
 
 class Emulator(Service):
     """The service on loopback; a context manager.
@@ -131,23 +134,26 @@ class Emulator(Service):
             ready.set()
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        server = web.Server(self._handle)
-        runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.2)
-        await runner.setup()
+        connections = web.Server(self._handle, access_log=None)
+        listening = await loop.create_server(
+            connections, self.host, self.port, ssl=self._ssl_context, reuse_address=True
+        )
         try:
-            site = web.TCPSite(
-                runner, self.host, self.port, ssl_context=self._ssl_context, reuse_address=True
-            )
-            await site.start()
-            self.port = runner.addresses[0][1]
+            self.port = listening.sockets[0].getsockname()[1]
             ready.set()
             await self._stopping.wait()
         finally:
-            await runner.cleanup()
-            await asyncio.sleep(0)  # a connection that came meanwhile is made only now
-            await server.shutdown(0)
+            # ``close`` before all that was accepted has become a connection (two turns of the loop)
+            # leaves its socket open: asyncio refuses it to a server that is closed.
+            for each in listening.sockets:
+                loop.remove_reader(each.fileno())
+            for _ in range(4):
+                await asyncio.sleep(0)
+            listening.close()
+            connections.pre_shutdown()
+            await connections.shutdown(SHUTDOWN_SECONDS)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(

@@ -1,8 +1,12 @@
 """The emulator's endpoints over HTTP: pages in every order and cap, errors, drift, life cycle."""
 
+import contextlib
+import gc
 import json
+import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -396,3 +400,33 @@ def test_example_of_the_readme_runs() -> None:
     names: dict[str, Any] = {}
     exec(example, names)
     assert len(names["graph"].backups) > 4
+
+
+def test_connections_that_come_while_it_stops_are_closed(fleet: Fleet) -> None:
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(40):
+            stop_while_clients_connect(fleet)
+        gc.collect()
+    assert [str(one.message) for one in told] == []
+
+
+def stop_while_clients_connect(fleet: Fleet) -> None:
+    connections: list[socket.socket] = []
+    begun, over = threading.Event(), threading.Event()
+
+    def connect(port: int) -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                connections.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+            begun.set()
+
+    with Emulator(fleet) as emulator:
+        client = threading.Thread(target=connect, args=(emulator.port,))
+        client.start()
+        begun.wait()
+    over.set()
+    client.join()
+    for connection in connections:
+        connection.close()
