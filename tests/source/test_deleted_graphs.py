@@ -350,7 +350,9 @@ def test_the_deleted_graphs_of_two_projects_are_each_their_own(warehouse: Wareho
         assert len(warehouse.listed) == 20
         fleets[1].forget_graph("riskgone")
         assert load_both() == {"orders": 0, "risk": 5}
-        assert {warehouse.backups[key]["project_id"] for key in warehouse.deleted} == {"risk"}
+        assert {row["project_id"] for row in warehouse.backups.values() if row["deleted_at"]} == {
+            "risk"
+        }
         assert len(warehouse.listed) == 15
 
 
