@@ -1,5 +1,7 @@
 """What dlt takes from the environment's variables: only those that name a section."""
 
+import functools
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +9,7 @@ from typing import Any
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
@@ -16,14 +19,30 @@ _lock = threading.Lock()
 _users = 0
 
 
+_name_of = functools.lru_cache(4096)(EnvironProvider.get_key_name)
+_is_known_secret = functools.lru_cache(1024)(is_secret_hint)
+
+
+def _is_secret(hint: Any) -> bool:
+    """Whether a value of this type may be in a file of secrets."""
+    try:
+        return _is_known_secret(hint)
+    except TypeError:  # annotated with what has no hash
+        return is_secret_hint(hint)
+
+
 class _SectionedEnviron(EnvironProvider):
-    """`SOURCES__GES_BACKUPS__PROJECTS` is meant for us; `PROJECTS` or `WORKERS` may be anyone's."""
+    """`SOURCES__GES_BACKUPS__PROJECTS` is meant for us; `PROJECTS` or `WORKERS` may be anyone's.
+
+    dlt asks for each setting under some ten names a load and table, most of them of no variable.
+    """
 
     def get_value(
         self, key: str, hint: type[Any], pipeline_name: Any, *sections: str
     ) -> tuple[Any | None, str]:
-        if not (pipeline_name or sections):
-            return None, self.get_key_name(key)
+        name = _name_of(key, pipeline_name, *sections)
+        if not (pipeline_name or sections) or not (name in os.environ or _is_secret(hint)):
+            return None, name
         return super().get_value(key, hint, pipeline_name, *sections)
 
 

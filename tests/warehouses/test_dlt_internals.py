@@ -40,6 +40,7 @@ INTERNALS = {
     "dlt.common.configuration.container:Container": SETTINGS,
     "dlt.common.configuration.providers:CustomLoaderDocProvider": SETTINGS,
     "dlt.common.configuration.providers:EnvironProvider": "variables without a section are not ours",
+    "dlt.common.configuration.specs.base_configuration:is_secret_hint": "a file may hold a secret",
     "dlt.common.configuration.specs.config_providers_context:ConfigProvidersContainer": SETTINGS,
     "dlt.common.configuration.specs.pluggable_run_context:PluggableRunContext": SETTINGS,
     "dlt.common.runtime.telemetry:stop_telemetry": SETTINGS,
@@ -77,6 +78,9 @@ INTERNALS = {
     "dlt.sources.helpers.requests.session:Session": "dlt's HTTP session, under our retry",
 }
 SIGNATURES = {
+    "dlt.common.configuration.providers:CustomLoaderDocProvider.get_value": (
+        "self key hint pipeline_name sections"
+    ),
     "dlt.common.configuration.providers:EnvironProvider.get_value": (
         "self key hint pipeline_name sections"
     ),

@@ -30,6 +30,22 @@ SETTINGS: dict[str, Any] = {
     },
 }
 
+
+class _Settings(CustomLoaderDocProvider):
+    """They hold no secret; if they could not, dlt would look at every type for one."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, lambda: SETTINGS, supports_secrets=True, locations=())
+
+    def get_value(
+        self, key: str, hint: type[Any], pipeline_name: Any, *sections: str
+    ) -> tuple[Any | None, str]:
+        """dlt's own; a section that is not there is not looked for part by part."""
+        if pipeline_name or not sections or sections[0] not in SETTINGS:
+            return None, key
+        return super().get_value(key, hint, pipeline_name, *sections)
+
+
 _lock = threading.Lock()
 _running = 0
 _environment = ExitStack()
@@ -47,9 +63,7 @@ def dlt_settings() -> Iterator[None]:
         _running += 1
         if _running == 1:
             _environment.enter_context(sectioned_environment())
-            # It holds no secret; if it could not, dlt would look at every type for one.
-            ours = CustomLoaderDocProvider(NAME, lambda: SETTINGS, supports_secrets=True)
-            _set_providers(context, [*context.providers.providers, ours])
+            _set_providers(context, [*context.providers.providers, _Settings()])
     try:
         yield
     finally:
