@@ -14,7 +14,7 @@ from dlt.common.runtime.collector_base import Collector
 from dlt.common.schema import Schema
 
 from .client import GesClient
-from .graph import PROJECT_WIDE, GraphListing, ListingOptions
+from .graph import GOOD, PROJECT_WIDE, GraphListing, ListingOptions
 from .known import Known
 from .listing import Cursor
 from .page_size import PageSize
@@ -334,7 +334,7 @@ class ProjectLoad:
         mark = known.get("deleted_at") if known else None
         if listing.outcome == "missing":
             mark = mark or listing.listed_at
-        elif listing.outcome in ("complete", "incremental"):
+        elif listing.outcome in GOOD:
             mark = None
         row = {**row, "deleted_at": mark}
         if known is None or any(known.get(name) != row[name] for name in GRAPH_COLUMNS):
@@ -373,6 +373,9 @@ class ProjectLoad:
         complete_at = known.last_complete_at if known else None
         if listing.last_complete_at:
             complete_at = datetime.fromtimestamp(listing.last_complete_at, UTC)
+        read_at = known.last_read_at if known else None
+        if listing.outcome in GOOD:
+            read_at = listing.listed_at
         error = listing.error
         return {
             "project_id": self._project.id,
@@ -385,6 +388,7 @@ class ProjectLoad:
             "requests": listing.requests,
             "restarts": listing.restarts,
             "last_complete_at": complete_at,
+            "last_read_at": read_at,
             "cursor": cursor.to_json() if cursor else None,
         }
 

@@ -39,6 +39,8 @@ from .records import ENDED, Rejected, Rows, is_unfinished, record_of, reject
 from .settings import is_graph_id
 
 Outcome = Literal["complete", "incremental", "missing", "forbidden", "failed"]
+GOOD: tuple[Outcome, ...] = ("complete", "incremental")
+"""What became of a listing that told all there was to know."""
 PROJECT_WIDE = "*"
 """In the place of a graph's id: all backups of the project, those of deleted graphs included."""
 SHORT_LIST = 100

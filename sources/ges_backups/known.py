@@ -19,6 +19,7 @@ from dlt.common.destination.exceptions import (
     SqlClientNotAvailable,
 )
 
+from .graph import GOOD
 from .listing import Cursor
 
 Ask = Callable[[str], "pa.Table | None"]
@@ -38,11 +39,13 @@ class KnownListing:
     Attributes:
         outcome: What came of it.
         last_complete_at: When a complete listing of the graph last began.
+        last_read_at: When one that ended without an error last began.
         cursor: None where it has none, or the load that wrote it is not complete.
     """
 
     outcome: str | None
     last_complete_at: datetime | None
+    last_read_at: datetime | None
     cursor: Cursor | None
 
 
@@ -176,10 +179,12 @@ def _project(row: dict[str, Any], complete: set[str]) -> dict[str, Any]:
 
 
 def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:
-    """A row of `ges.listings`; a database of an earlier release has no cursors."""
+    """A row of `ges.listings`; a database of an earlier release has no cursors and no `last_read_at`."""
     counts = row.get("_dlt_load_id") in complete
     cursor = Cursor.from_json(row.get("cursor")) if counts else None
-    return KnownListing(row["outcome"], row["last_complete_at"], cursor)
+    complete_at = row["last_complete_at"]
+    read_at = row["listed_at"] if row["outcome"] in GOOD else row.get("last_read_at")
+    return KnownListing(row["outcome"], complete_at, read_at or complete_at, cursor)
 
 
 def ask_the_pipeline(sql: str) -> pa.Table | None:

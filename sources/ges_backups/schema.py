@@ -112,6 +112,10 @@ LISTING_COLUMNS: dict[str, Any] = {
         "data_type": "timestamp",
         "description": "When a complete listing of the graph last began, UTC.",
     },
+    "last_read_at": {
+        "data_type": "timestamp",
+        "description": "When a listing of the graph that ended without an error last began, UTC.",
+    },
     "cursor": {
         "data_type": "text",
         "description": "From where the next load reads, JSON; it counts if the load of the row is complete.",

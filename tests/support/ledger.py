@@ -95,7 +95,10 @@ class Ledger:
     def _known(self, project_id: str) -> Known:
         listings = {
             key: KnownListing(
-                row["outcome"], row["last_complete_at"], Cursor.from_json(row["cursor"])
+                row["outcome"],
+                row["last_complete_at"],
+                row["last_read_at"],
+                Cursor.from_json(row["cursor"]),
             )
             for key, row in self.listings.items()
         }

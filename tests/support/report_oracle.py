@@ -16,9 +16,10 @@ HOUR = pd.Timedelta(hours=1)
 
 
 def read_at(listing: Any) -> pd.Timestamp:
-    """When a listing brought all that was there; its last complete one where it failed."""
-    is_good = listing.outcome in ("complete", "incremental")
-    return listing.listed_at if is_good else listing.last_complete_at
+    """When a listing brought all that was there; an earlier one where it failed."""
+    if listing.outcome in ("complete", "incremental"):
+        return listing.listed_at
+    return listing.last_complete_at if pd.isna(listing.last_read_at) else listing.last_read_at
 
 
 class History:

@@ -38,7 +38,7 @@ TABLES = {
     deleted_at TIMESTAMPTZ""",
     "listings": """project_id VARCHAR, graph_id VARCHAR, listed_at TIMESTAMPTZ, outcome VARCHAR,
     error_code VARCHAR, error_msg VARCHAR, backup_count BIGINT, requests BIGINT, restarts BIGINT,
-    last_complete_at TIMESTAMPTZ""",
+    last_complete_at TIMESTAMPTZ, last_read_at TIMESTAMPTZ""",
     "projects": """id VARCHAR, name VARCHAR, region VARCHAR, first_listed_at TIMESTAMPTZ,
     last_listed_at TIMESTAMPTZ""",
     "rejected_backups": """project_id VARCHAR, graph_id VARCHAR, backup_id VARCHAR, reason VARCHAR,
@@ -131,9 +131,9 @@ def _write_fleet(
         SELECT '{PROJECT}', 'g{seed}-' || n, ?::TIMESTAMPTZ,
             ['complete', 'incremental', 'complete', 'failed'][n % 4 + 1],
             CASE WHEN n % 4 = 3 THEN 'GES.0001' END, NULL, {each}, 1, 0,
-            CASE WHEN n % 8 <> 7 THEN ?::TIMESTAMPTZ END
+            CASE WHEN n % 8 <> 7 THEN ?::TIMESTAMPTZ END, CASE WHEN n % 8 = 3 THEN ?::TIMESTAMPTZ END
         FROM range({graphs}) t (n)""",
-        [now, now - timedelta(hours=5)],
+        [now, now - timedelta(hours=5), now - timedelta(hours=1)],
     )
 
 
@@ -219,15 +219,16 @@ def _write_edge_cases(connection: duckdb.DuckDBPyConnection, catalog: str, now: 
         " VALUES (?, 'without-backups', ?, 'complete')",
         [BARE_PROJECT, now - timedelta(days=5)],
     )
-    for graph, outcome, code, complete in (
-        ("never-listed", "forbidden", "GES.0016", None),
-        ("gone", "missing", "GES.0047", now - timedelta(days=2)),
-        ("renamed", "incremental", None, now - timedelta(hours=20)),
+    for graph, outcome, code, complete, read in (
+        ("never-listed", "forbidden", "GES.0016", None, None),
+        ("gone", "missing", "GES.0047", now - timedelta(days=2), None),
+        ("markup", "failed", "APIGW.1", now - timedelta(hours=50), now - timedelta(hours=3)),
+        ("renamed", "incremental", None, now - timedelta(hours=20), now),
     ):
         connection.execute(
             f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome,"
-            " error_code, last_complete_at) VALUES (?, ?, ?, ?, ?, ?)",
-            [PROJECT, graph, now, outcome, code, complete],
+            " error_code, last_complete_at, last_read_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [PROJECT, graph, now, outcome, code, complete, read],
         )
     connection.execute(
         f"INSERT INTO {catalog}.ges.rejected_backups VALUES (?, 'renamed', NULL, 'no id', '{{}}',"

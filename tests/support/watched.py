@@ -44,7 +44,8 @@ class Backup:
 class Life:
     """A graph; `listed_ago` None: never asked for, `complete_ago` of its last complete listing.
 
-    One called `WHOLE` is the listing of a whole project and no graph.
+    `read_ago` is of the last one without an error; None: an earlier release wrote the row. One
+    called `WHOLE` is the listing of a whole project and no graph.
     """
 
     graph_id: str
@@ -56,6 +57,7 @@ class Life:
     outcome: str = "complete"
     error_code: str | None = None
     complete_ago: timedelta | None = timedelta()
+    read_ago: timedelta | None = None
     requests: int = 1
     rejected: int = 0
 
@@ -139,6 +141,7 @@ def _rows(written: Written) -> dict[str, list[dict[str, Any]]]:
                 "error_code": life.error_code,
                 "requests": life.requests,
                 "last_complete_at": ago(life.complete_ago),
+                "last_read_at": ago(life.read_ago),
             }
             for life in lives
             if life.listed_ago is not None
@@ -202,6 +205,12 @@ class Expected:
     actual: float | None = None
 
 
+def _read_ago(life: Life) -> timedelta | None:
+    if life.outcome in GOOD:
+        return life.listed_ago
+    return life.complete_ago if life.read_ago is None else life.read_ago
+
+
 class Oracle:
     """The verdicts of one graph, from its backups."""
 
@@ -236,9 +245,7 @@ class Oracle:
 
         A graph without any listing is known by the last one of another in its project.
         """
-        spans = [
-            one.listed_ago if one.outcome in GOOD else one.complete_ago for one in self.listings
-        ]
+        spans = [_read_ago(one) for one in self.listings]
         if not self.listings:
             spans = [self.project_ago]
         read = [ms(self.now - ago) for ago in spans if ago is not None]

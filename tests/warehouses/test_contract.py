@@ -1,5 +1,6 @@
 """One contract, held by each warehouse: what a load leaves, and what the reports say of it."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import duckdb
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
+from cli_harness import folder_of
 from ges_emulator import Emulator, Fleet
 from ges_history import copy_history
 from ges_history.errors import DatabaseError
@@ -312,3 +317,66 @@ def test_a_history_moves_there_with_what_the_api_forgot(
         assert there.deleted == {"g1-b0"}
         assert_exact(there, fleet)
         assert there.load(emulator).outcome == "unchanged"
+
+
+@pytest.mark.parametrize("news", [0, 1])
+def test_a_graph_whose_listing_fails_is_known_until_it_was_last_read(
+    store: Store, emulator: Emulator, fleet: Fleet, news: int
+) -> None:
+    store.load(emulator, page_size=2)
+    fill(the_graph(fleet), news, first=50)
+    store.load(emulator, page_size=2)
+    listings = store.listings
+    assert {row["last_read_at"] == row["listed_at"] for row in listings.values()} == {True}
+    emulator.forbid("g1")
+    store.load(emulator)
+    failed = store.listings["g1"]
+    assert (failed["outcome"], failed["last_read_at"]) == ("forbidden", listings["g1"]["listed_at"])
+    assert failed["last_complete_at"] < failed["last_read_at"]
+    assert known_until(store)["g1"] == listings["g1"]["listed_at"]
+
+
+BEFORE_LAST_READ_AT = """
+    DROP SCHEMA reports CASCADE; ALTER TABLE ges.listings DROP COLUMN last_read_at;
+    DELETE FROM ges._dlt_version
+"""
+
+
+@pytest.mark.parametrize("news", [0, 1])
+def test_a_history_of_before_last_read_at_is_read_and_goes_on(
+    store: Store,
+    emulator: Emulator,
+    fleet: Fleet,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    news: int,
+) -> None:
+    store.load(emulator)
+    listed = {key: row["listed_at"] for key, row in store.listings.items()}
+    if store.destination == "duckdb":
+        with duckdb.connect(str(store.path)) as connection:
+            connection.execute(BEFORE_LAST_READ_AT)
+        shutil.rmtree(folder_of(store.path))  # dlt has kept the schema there, too
+    elif store.destination == "postgres":
+        request.getfixturevalue("postgres").execute(BEFORE_LAST_READ_AT)
+    else:
+        write_without(tmp_path / "lake" / "ges" / "listings", "last_read_at")
+    assert known_until(store) == listed
+    fill(the_graph(fleet), news, first=50)
+    assert store.load(emulator).exit_code == 0
+    assert {row["last_read_at"] == row["listed_at"] for row in store.listings.values()} == {True}
+    assert known_until(store) == {key: row["listed_at"] for key, row in store.listings.items()}
+    assert_exact(store, fleet)
+
+
+def known_until(store: Store) -> dict[str, Any]:
+    names = store.seam.read("SELECT graph_id, known_until FROM reports.graph_names")
+    return {row["graph_id"]: row["known_until"] for row in names.to_pylist()}
+
+
+def write_without(table: Path, column: str) -> None:
+    """Leave a table of a lake as an earlier release made it."""
+    rows = pa.table(DeltaTable(table).to_pyarrow_table()).drop_columns([column])
+    write_deltalake(
+        table, rows, mode="overwrite", schema_mode="overwrite", partition_by=["project_id"]
+    )

@@ -197,7 +197,7 @@ def test_the_first_release_is_taken_over(
     execute = history.database.execute
     execute("DROP SCHEMA reports CASCADE; DROP TABLE ges.projects, ges.rejected_backups")
     execute("DROP INDEX ges.backups_key, ges.graphs_key, ges.listings_key")
-    execute("ALTER TABLE ges.listings DROP COLUMN cursor")
+    execute("ALTER TABLE ges.listings DROP COLUMN cursor, DROP COLUMN last_read_at")
     execute("INSERT INTO ges.graphs SELECT * FROM ges.graphs")
     execute("INSERT INTO ges.listings SELECT * FROM ges.listings WHERE graph_id = 'g1'")
     execute("INSERT INTO ges.backups SELECT * FROM ges.backups WHERE id = 'g1-b1'")

@@ -64,6 +64,7 @@ SPANS = st.sampled_from([timedelta(), HOUR, 24 * HOUR, 25 * HOUR])
 def lives(draw: st.DrawFn) -> Life:
     listed_ago = draw(st.one_of(st.none(), SPANS))
     earlier = draw(st.one_of(st.none(), SPANS))
+    was_read = earlier is not None and draw(st.booleans())
     return Life(
         graph_id=draw(st.sampled_from(["g1", "g2", "g3", "g4"])),
         project_id=draw(st.sampled_from([PROJECT, OTHER_PROJECT])),
@@ -72,6 +73,7 @@ def lives(draw: st.DrawFn) -> Life:
         listed_ago=listed_ago,
         outcome=draw(st.sampled_from(["complete", "incremental", "failed", "forbidden"])),
         complete_ago=None if earlier is None else earlier + (listed_ago or timedelta()),
+        read_ago=min(earlier, HOUR) + (listed_ago or timedelta()) if was_read else None,
         rejected=draw(st.sampled_from([0, 0, 2])),
     )
 
@@ -323,6 +325,15 @@ def test_two_projects_are_judged_apart(tmp_path: Path) -> None:
 def test_a_load_that_stands_still_is_no_late_backup(tmp_path: Path) -> None:
     still = replace(FINE, listed_ago=5 * DAY, complete_ago=5 * DAY, backups=FINE.backups[5:])
     assert [f.rule for f in default(tmp_path, still)] == ["stale_load"]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "missing", "forbidden"])
+def test_a_listing_that_fails_makes_no_load_stale_and_no_late_backup_young(
+    tmp_path: Path, outcome: str
+) -> None:
+    late = replace(FINE, complete_ago=5 * DAY, read_ago=2 * HOUR, backups=FINE.backups[4:])
+    found = default(tmp_path, replace(late, outcome=outcome))
+    assert {f.rule for f in found} == {"failed_listing", "overdue"}
 
 
 def test_a_stale_load_is_one_where_the_overview_says_so(tmp_path: Path) -> None:

@@ -205,11 +205,11 @@ class _ProjectRun:
             source.backups.apply_hints(incremental=window)
 
     def _settle(self) -> None:
-        """Note what brought nothing, and bring views and comments up to date."""
+        """Bring tables, views and comments up to date, and note what brought nothing."""
+        self._warehouse.publish_reports()
         unchanged = self._tally.unchanged()
         if unchanged is not None:
             self._warehouse.touch(self._settings.project_id, unchanged)
-        self._warehouse.publish_reports()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -37,6 +37,8 @@ __all__ = [
 TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
 """The tables that the views read."""
 
+LATER_COLUMNS = {"listings": {"last_read_at": "TIMESTAMPTZ"}}
+"""{table: {column: its type}} of what a table of an earlier release lacks."""
 _BY_GRAPH = {"graphs", "listings", "projects"}
 """Tables that have a row or less for each graph."""
 _TYPES = {
@@ -97,6 +99,11 @@ def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -
         *(
             f"CREATE TABLE {quoted(catalog)}.ges.{table} ({columns})"
             for table, columns in missing_tables(_tables(connection, catalog)).items()
+        ),
+        *(
+            f"ALTER TABLE {quoted(catalog)}.ges.{table} ADD COLUMN IF NOT EXISTS {column} {type_}"
+            for table, columns in LATER_COLUMNS.items()
+            for column, type_ in columns.items()
         ),
         *_statements_for(catalog),
         f"CREATE OR REPLACE VIEW {quoted(catalog)}.reports.{ABOUT} AS {about}",
@@ -202,6 +209,9 @@ def _united(table: str, tables: dict[str, set[str]]) -> str:
         for catalog, present in tables.items()
         if table in present
     ]
+    if later := LATER_COLUMNS.get(table):
+        columns = (f"CAST(NULL AS {type_}) AS {column}" for column, type_ in later.items())
+        parts.append(f"SELECT {', '.join(columns)} WHERE FALSE")
     return " UNION ALL BY NAME ".join(parts)
 
 

@@ -155,7 +155,7 @@ class DuckDbFile:
                 f"""UPDATE {dataset}.listings AS l
                 SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL,
                     error_msg = NULL, backup_count = u.backup_count, requests = u.requests,
-                    restarts = 0, last_complete_at = CASE u.outcome
+                    restarts = 0, last_read_at = u.listed_at, last_complete_at = CASE u.outcome
                         WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
                 FROM touched u WHERE l.project_id = $1 AND l.graph_id = u.graph_id""",
                 [project],

@@ -105,13 +105,18 @@ class LakeWarehouse:
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
-        from ges_history.warehouses.lake_upsert import fenced, note_commit  # noqa: PLC0415
+        from ges_history.warehouses.lake_upsert import (  # noqa: PLC0415
+            add_columns,
+            fenced,
+            note_commit,
+        )
 
         fence = self._fence(project)
         of_project = f"target.project_id = '{project}' AND target.graph_id = source.graph_id"
         with self._explained():
             listings, projects = self.storage.opened("listings"), self.storage.opened("projects")
             fence.check()
+            add_columns(listings, "listings", fence)
             merger = listings.merge(
                 listed,
                 of_project,
@@ -126,6 +131,7 @@ class LakeWarehouse:
                     "error_code": "NULL",
                     "error_msg": "NULL",
                     "restarts": "0",
+                    "last_read_at": "source.listed_at",
                     "last_complete_at": "CASE WHEN source.outcome = 'complete'"
                     " THEN source.listed_at ELSE target.last_complete_at END",
                 }

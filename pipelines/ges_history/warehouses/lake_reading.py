@@ -19,7 +19,7 @@ from ges_history.warehouses.lake_storage import (
     VERSIONS,
     LakeStorage,
     arrow_schema,
-    schema_of,
+    whole_schema,
 )
 from ges_history.warehouses.seam import DATASET, REPORTS
 
@@ -95,7 +95,7 @@ class LakeReader:
 
     def _lay_out_delta(self, name: str) -> bool:
         table = self._storage.open(name)
-        schema = schema_of(table) if table is not None else arrow_schema(name)
+        schema = whole_schema(table, name) if table is not None else arrow_schema(name)
         self._store(f"empty.{name}", schema.empty_table())
         empty = f"{_ATTACHED}.empty.{name}"
         rows = self._storage.rows(table, empty) if table is not None else f"FROM {empty}"

@@ -228,6 +228,17 @@ def schema_of(opened: "DeltaTable") -> pa.Schema:
     return pa.schema(opened.schema().to_arrow())
 
 
+def missing_fields(opened: "DeltaTable", table: str) -> list[pa.Field]:
+    """The columns of this version that a table of an earlier one lacks."""
+    there = set(schema_of(opened).names)
+    return [field for field in arrow_schema(table) if field.name not in there]
+
+
+def whole_schema(opened: "DeltaTable", table: str) -> pa.Schema:
+    """A table's columns, those that it lacks at their end."""
+    return pa.schema([*schema_of(opened), *missing_fields(opened, table)])
+
+
 def text(value: str) -> str:
     """A text as SQL."""
     return "'" + value.replace("'", "''") + "'"

@@ -20,7 +20,13 @@ import duckdb
 import pyarrow as pa
 
 from ges_history.warehouses.lake_lock import Fence
-from ges_history.warehouses.lake_storage import LakeStorage, partition_of, schema_of, text
+from ges_history.warehouses.lake_storage import (
+    LakeStorage,
+    missing_fields,
+    partition_of,
+    schema_of,
+    text,
+)
 from ges_history.warehouses.layout import quoted
 
 if TYPE_CHECKING:
@@ -289,6 +295,16 @@ def fenced(opened: "DeltaTable", fence: Fence) -> "CommitProperties":
     app = _app(fence)
     number = (opened.transaction_version(app) or 0) + 1
     return CommitProperties(app_transactions=[Transaction(app, number)])
+
+
+def add_columns(opened: "DeltaTable", table: str, fence: Fence) -> None:
+    """Add the columns of this version that a table of an earlier one lacks."""
+    from deltalake import Field  # noqa: PLC0415
+
+    if missing := missing_fields(opened, table):
+        fields = [Field.from_arrow(field) for field in missing]
+        opened.alter.add_columns(fields, commit_properties=fenced(opened, fence))
+        fence.due.add(table)
 
 
 def note_commit(opened: "DeltaTable", table: str, fence: Fence) -> None:

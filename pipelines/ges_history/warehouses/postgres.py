@@ -41,7 +41,7 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_
 _TOUCH = f"""
 UPDATE "{DATASET}".listings l
 SET listed_at = u.listed_at, outcome = u.outcome, error_code = NULL, error_msg = NULL,
-    backup_count = u.backup_count, requests = u.requests, restarts = 0,
+    backup_count = u.backup_count, requests = u.requests, restarts = 0, last_read_at = u.listed_at,
     last_complete_at = CASE u.outcome WHEN 'complete' THEN u.listed_at ELSE l.last_complete_at END
 FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
     AS u (graph_id, listed_at, outcome, backup_count, requests)

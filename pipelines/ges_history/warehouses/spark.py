@@ -18,7 +18,12 @@ from urllib.parse import urlsplit
 from ges_history.errors import DatabaseError, HistoryError, NoHistory
 from ges_history.reports.catalogue import views_needed
 from ges_history.warehouses.lake import LakeWarehouse
-from ges_history.warehouses.lake_storage import COLUMNS, arrow_schema, partition_of, schema_of
+from ges_history.warehouses.lake_storage import (
+    COLUMNS,
+    arrow_schema,
+    partition_of,
+    whole_schema,
+)
 from ges_history.warehouses.seam import DATASET, REPORTS, Read, Say, quiet
 from ges_history.warehouses.spark_sql import Part, named, parts_of, query
 
@@ -112,7 +117,7 @@ class _SparkReader:
             return True
         storage = self._lake.storage
         opened = storage.open(table)
-        schema = arrow_schema(table) if opened is None else schema_of(opened)
+        schema = arrow_schema(table) if opened is None else whole_schema(opened, table)
         column = partition_of(table)
         frame = self._empty(schema)
         stored = _spark_schema(schema, leaving_out=column)

@@ -38,7 +38,7 @@ listings AS (
     SELECT project_id, graph_id, listed_at,
         CASE
             WHEN outcome IN ('complete', 'incremental') THEN listed_at
-            ELSE last_complete_at
+            ELSE COALESCE(GREATEST(last_read_at, last_complete_at), last_complete_at)
         END AS read_at
     FROM ges.listings
 ),

@@ -2,7 +2,7 @@
 -- Grain: one row per graph that was ever asked for, by itself or, where LISTING is project, with its
 -- whole project: that counts for each of its graphs at the source which has no later one of its own.
 -- Units: stale_hours, in hours since the graph was last read without an error (its latest listing
--- where that was complete or incremental, else its last complete one); null where it never was.
+-- that was complete or incremental); null where it never was.
 -- Columns:
 --   listed_at [UTC]: When the graph's latest listing began.
 --   outcome: complete, incremental, missing, forbidden or failed.
@@ -23,7 +23,7 @@ WITH listings AS (
         backup_count, requests, restarts,
         CASE
             WHEN outcome IN ('complete', 'incremental') THEN listed_at
-            ELSE last_complete_at
+            ELSE COALESCE(GREATEST(last_read_at, last_complete_at), last_complete_at)
         END AS read_at
     FROM ges.listings
 ),
