@@ -76,7 +76,6 @@ POINTS = [
     after(LISTING, 5),
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
-    after(f"{PIPELINE}.extract"),
     after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
     before(IN_MERGE),
@@ -89,10 +88,10 @@ POINTS = [
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
     after(f"{WAREHOUSE}.touch"),
-    after("ges_history.reports.views.rebuild"),
 ]
 MORE_POINTS = [
     before(LISTING),
+    after(f"{PIPELINE}.extract"),
     before("dlt.normalize.normalize.Normalize.run"),
     before(f"{LOADING}.commit_new_load_package"),
     after(f"{LOADING}.commit_schema_update"),
@@ -104,6 +103,7 @@ MORE_POINTS = [
     before(f"{LOADING}.complete_load_package"),
     after(f"{WAREHOUSE}._prune"),
     before(f"{WAREHOUSE}.touch"),
+    after("ges_history.reports.views.rebuild"),
 ]
 POINTS_OF_A_FIRST_LOAD = [
     after(LISTING, 5),
