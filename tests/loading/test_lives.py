@@ -438,7 +438,7 @@ def test_lives_of_a_fleet_are_kept_exactly_in_duckdb() -> None:
 def test_lives_of_a_fleet_are_kept_exactly_in_postgres(postgres_server: PostgresServer) -> None:
     LifeInPostgres.databases = postgres_server.create_database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        LifeInPostgres, settings=settings(examples(2), stateful_step_count=10)
+        LifeInPostgres, settings=settings(examples(3), stateful_step_count=10)
     )
 
 
