@@ -13,7 +13,7 @@ from ges_emulator import Emulator, Fleet
 from harness import Warehouse, fleet_of
 from ledger import Ledger
 
-pytest_plugins = ["postgres_server", "postgres_history", "torn_writes"]
+pytest_plugins = ["postgres_server", "postgres_history", "torn_writes", "beginnings"]
 
 settings.register_profile(
     "default",

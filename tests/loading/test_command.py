@@ -294,9 +294,18 @@ def test_bar_of_progress_gives_the_cursor_back(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+    ("number", "code", "moment"),
+    [
+        (signal.SIGINT, 130, "list of graphs"),
+        (signal.SIGINT, 130, "listing"),
+        (signal.SIGINT, 130, "server hangs"),
+        (signal.SIGINT, 130, "throttled"),
+        (signal.SIGTERM, 143, "listing"),
+        (signal.SIGTERM, 143, "server hangs"),
+        pytest.param(signal.SIGTERM, 143, "list of graphs", marks=pytest.mark.soak),
+        pytest.param(signal.SIGTERM, 143, "throttled", marks=pytest.mark.soak),
+    ],
 )
-@pytest.mark.parametrize("moment", ["list of graphs", "listing", "server hangs", "throttled"])
 def test_stopped_while_it_lists(
     command: Command,
     emulator: Emulator,
@@ -435,15 +444,18 @@ def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destina
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "said"),
+    ("words", "target", "code", "said"),
     [
-        (">/dev/full", 3, "could not be written"),
-        ("2>/dev/full", 0, ""),
-        (">&-", 0, ""),
-        (">&- 2>&-", 0, ""),
+        ("load", ">/dev/full", 3, "could not be written"),
+        ("load", "2>/dev/full", 0, ""),
+        ("load", ">&-", 0, ""),
+        ("load --json", ">/dev/full", 3, "could not be written"),
+        ("load --json", ">&- 2>&-", 0, ""),
+        pytest.param("load", ">&- 2>&-", 0, "", marks=pytest.mark.soak),
+        pytest.param("load --json", "2>/dev/full", 0, "", marks=pytest.mark.soak),
+        pytest.param("load --json", ">&-", 0, "", marks=pytest.mark.soak),
     ],
 )
-@pytest.mark.parametrize("words", ["load", "load --json"])
 def test_output_that_cannot_be_written_harms_no_load(
     command: Command,
     history: Warehouse,

@@ -2,25 +2,32 @@
 
 from pathlib import Path
 
+import pytest
+
+from beginnings import Beginnings, contents
 from cli_harness import Command
 from ges_emulator import Emulator, Fleet
 from harness import NOW, Warehouse, assert_exact, fill
 
 
-def two_projects(warehouse: Warehouse, emulator: Emulator) -> str:
-    """Load a second project beside the emulator's; its id."""
-    other = Fleet("ffffffffffffffffffffffffffffffff", now=NOW)
-    fill(other.add_graph("x1"), 4)
-    with Emulator(other) as two:
-        warehouse.load(emulator)
-        warehouse.load(two)
-    return other.project_id
+@pytest.fixture
+def other(warehouse: Warehouse, emulator: Emulator, beginnings: Beginnings) -> str:
+    """The id of a second project that was loaded beside the emulator's."""
+    fleet = Fleet("ffffffffffffffffffffffffffffffff", now=NOW)
+    fill(fleet.add_graph("x1"), 4)
+    with Emulator(fleet) as two:
+
+        def load_both(empty: Warehouse) -> None:
+            empty.load(emulator)
+            empty.load(two)
+
+        beginnings.make(warehouse, load_both, contents(emulator), contents(two))
+    return fleet.project_id
 
 
 def test_a_project_is_forgotten_with_all_its_rows(
-    warehouse: Warehouse, emulator: Emulator, tmp_path: Path
+    warehouse: Warehouse, emulator: Emulator, other: str, tmp_path: Path
 ) -> None:
-    other = two_projects(warehouse, emulator)
     command = Command(emulator, tmp_path)
     done = command.run("forget", other, "--yes", "--database", str(warehouse.path))
     assert done.code == 0, done.err
@@ -33,9 +40,8 @@ def test_a_project_is_forgotten_with_all_its_rows(
 
 
 def test_it_asks_first_and_knows_what_there_is(
-    warehouse: Warehouse, emulator: Emulator, tmp_path: Path
+    warehouse: Warehouse, emulator: Emulator, other: str, tmp_path: Path
 ) -> None:
-    other = two_projects(warehouse, emulator)
     command = Command(emulator, tmp_path)
     refused = command.run("forget", other, "--database", str(warehouse.path))
     assert refused.code != 0
@@ -46,13 +52,12 @@ def test_it_asks_first_and_knows_what_there_is(
 
 
 def test_a_forgotten_project_that_is_loaded_again_is_listed_in_full(
-    warehouse: Warehouse, emulator: Emulator, tmp_path: Path
+    loaded: Warehouse, emulator: Emulator, tmp_path: Path
 ) -> None:
-    warehouse.load(emulator)
     command = Command(emulator, tmp_path)
     project = emulator.fleet.project_id
-    assert command.run("forget", project, "--yes", "--database", str(warehouse.path)).code == 0
-    assert warehouse.backups == {}
-    outcome = warehouse.load(emulator)
+    assert command.run("forget", project, "--yes", "--database", str(loaded.path)).code == 0
+    assert loaded.backups == {}
+    outcome = loaded.load(emulator)
     assert outcome.backups["new"] == 6
-    assert_exact(warehouse, emulator.fleet)
+    assert_exact(loaded, emulator.fleet)

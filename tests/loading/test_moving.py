@@ -48,21 +48,19 @@ def test_a_copied_history_has_all_rows_and_goes_on(
 
 
 def test_what_is_there_already_stays_and_repeating_changes_nothing(
-    warehouse: Warehouse, moved: Warehouse, emulator: Emulator, fleet: Fleet
+    loaded: Warehouse, moved: Warehouse, emulator: Emulator, fleet: Fleet
 ) -> None:
-    warehouse.load(emulator)
     the_graph(fleet).delete_backup("g1-b0")
     fill(the_graph(fleet), 1, first=50)
     moved.load(emulator)
     for _ in range(2):
-        copy_history(warehouse.path, to_database=moved.path)
+        copy_history(loaded.path, to_database=moved.path)
         assert set(moved.backups) == {f"g{g}-b{b}" for g in (1, 2) for b in range(3)} | {"g1-b50"}
     moved.load(emulator)
     assert moved.deleted == {"g1-b0"}
     assert_exact(moved, fleet)
 
 
-def test_onto_itself_is_refused(warehouse: Warehouse, emulator: Emulator) -> None:
-    warehouse.load(emulator)
+def test_onto_itself_is_refused(loaded: Warehouse, emulator: Emulator) -> None:
     with pytest.raises(DatabaseError, match="onto itself"):
-        copy_history(warehouse.path, to_database=warehouse.path)
+        copy_history(loaded.path, to_database=loaded.path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from beginnings import Beginnings, contents
 from cli_harness import Command, after, killed_load
 from ges_backups.client import GesClient
 from ges_backups.errors import SettingsError
@@ -53,6 +54,14 @@ def load_all(warehouse: Warehouse, emulators: list[Emulator], **options: Any) ->
     return load(warehouse.path, projects=projects, credentials={"token": TOKEN}, **options)
 
 
+@pytest.fixture
+def loaded(warehouse: Warehouse, emulators: list[Emulator], beginnings: Beginnings) -> Warehouse:
+    """A warehouse into which all projects were loaded once."""
+    of = [contents(emulator) for emulator in emulators]
+    beginnings.make(warehouse, lambda empty: load_all(empty, emulators), "all projects", of)
+    return warehouse
+
+
 def wrong_rows(warehouse: Warehouse, emulators: list[Emulator]) -> dict[str, Any]:
     """What differs from what all projects together list."""
     wrong: dict[str, Any] = {}
@@ -79,13 +88,10 @@ def test_all_projects_are_loaded_and_summed(
     assert load_all(warehouse, emulators).outcome == "unchanged"
 
 
-def test_changes_of_each_project_are_its_own(
-    warehouse: Warehouse, emulators: list[Emulator]
-) -> None:
-    load_all(warehouse, emulators)
+def test_changes_of_each_project_are_its_own(loaded: Warehouse, emulators: list[Emulator]) -> None:
     fill(the_graph(emulators[0].fleet, "orders0"), 2, first=50)
     the_graph(emulators[1].fleet, "risk0").delete_backup("risk0-b1")
-    outcome = load_all(warehouse, emulators)
+    outcome = load_all(loaded, emulators)
     told = {
         name: (one.outcome, one.backups["new"], one.backups["deleted"])
         for name, one in outcome.projects.items()
@@ -95,7 +101,7 @@ def test_changes_of_each_project_are_its_own(
         "risk": ("complete", 0, 1),
         "search": ("unchanged", 0, 0),
     }
-    assert wrong_rows(warehouse, emulators) == {}
+    assert wrong_rows(loaded, emulators) == {}
 
 
 def test_a_project_that_is_down_harms_no_other(
@@ -176,19 +182,18 @@ def test_requests_of_one_endpoint_together_stay_within_its_concurrency(
 )
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_kill_leaves_each_project_exact_after_the_next_load(
-    warehouse: Warehouse, emulators: list[Emulator], function: str, nth: int
+    loaded: Warehouse, emulators: list[Emulator], function: str, nth: int
 ) -> None:
-    load_all(warehouse, emulators)
     for one, name in zip(emulators, NAMES, strict=True):
         graph = the_graph(one.fleet, f"{name}0")
         graph.delete_backup(f"{name}0-b1")
         fill(graph, 2, first=50)
     settings = {"projects": entries(emulators), "credentials": {"token": TOKEN}}
-    assert killed_load(warehouse, settings, after(function, nth)) == -signal.SIGKILL
-    assert load_all(warehouse, emulators).exit_code == 0
-    assert wrong_rows(warehouse, emulators) == {}
-    assert len(warehouse.deleted) == 3
-    assert load_all(warehouse, emulators).outcome == "unchanged"
+    assert killed_load(loaded, settings, after(function, nth)) == -signal.SIGKILL
+    assert load_all(loaded, emulators).exit_code == 0
+    assert wrong_rows(loaded, emulators) == {}
+    assert len(loaded.deleted) == 3
+    assert load_all(loaded, emulators).outcome == "unchanged"
 
 
 def test_fifty_projects_are_loaded(warehouse: Warehouse) -> None:
@@ -211,11 +216,14 @@ def test_fifty_projects_are_loaded(warehouse: Warehouse) -> None:
     assert outcome.exit_code == 3
 
 
-def test_fifty_projects_of_twenty_graphs_are_exact_and_some_that_are_down_harm_no_other(
-    warehouse: Warehouse,
+@pytest.mark.parametrize(
+    "count", [12, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+def test_many_projects_of_twenty_graphs_are_exact_and_some_that_are_down_harm_no_other(
+    warehouse: Warehouse, count: int
 ) -> None:
     """Every other one is listed at once, the rest by graphs; five do not answer at first."""
-    fleets = [fleet_called(f"p{number:02}x", graphs=20, backups=3) for number in range(50)]
+    fleets = [fleet_called(f"p{number:02}x", graphs=20, backups=3) for number in range(count)]
     with ExitStack() as running:
         servers = [running.enter_context(Emulator(fleet)) for fleet in fleets]
         projects = [
@@ -224,39 +232,42 @@ def test_fifty_projects_of_twenty_graphs_are_exact_and_some_that_are_down_harm_n
             for number, one in enumerate(servers)
         ]
 
-        def load_fifty() -> LoadOutcome:
+        def load_each() -> LoadOutcome:
             return load(warehouse.path, projects=projects, credentials={"token": TOKEN})
 
         def served_by(numbers: Iterable[int]) -> set[str]:
             return {key for number in numbers for key in served(fleets[number])}
 
-        down = range(10, 15)
+        down = range(4, 9)
+        up = set(range(count)) - set(down)
         for number in down:
             servers[number].stop()
-        first = load_fifty()
+        first = load_each()
         assert first.exit_code == 3
         failed = {name for name, one in first.projects.items() if one.outcome == "failed"}
         assert failed == {f"p{number}" for number in down}
         assert {problem["project"] for problem in first.problems} == failed
-        assert first.graphs == {"total": 900, "listed": 900, "failed": 0}
-        by_graphs = 25 - sum(number % 2 == 0 for number in down)
-        assert first.requests == by_graphs * (1 + 20 + 1) + (45 - by_graphs)
-        assert warehouse.listed == served_by(set(range(50)) - set(down))
+        graphs = 20 * len(up)
+        assert first.graphs == {"total": graphs, "listed": graphs, "failed": 0}
+        by_graphs = sum(number % 2 == 0 for number in up)
+        assert first.requests == by_graphs * (1 + 20 + 1) + (len(up) - by_graphs)
+        assert warehouse.listed == served_by(up)
 
-        for number in (7, 8, 11):
+        for number in (1, 2, 5):
             graph = fleets[number].graphs[7]
             graph.delete_backup(graph.backups[1])
             fill(graph, 1, first=50)
         for number in down:
             servers[number].start()
-        second = load_fifty()
+        second = load_each()
         assert (second.exit_code, second.problems) == (0, [])
-        assert second.graphs == {"total": 1000, "listed": 1000, "failed": 0}
+        graphs = 20 * count
+        assert second.graphs == {"total": graphs, "listed": graphs, "failed": 0}
         kept = warehouse.backups
-        assert second.backups["total"] == len(kept) == 3000 + 2
-        assert warehouse.listed == served_by(range(50))
+        assert second.backups["total"] == len(kept) == 3 * graphs + 2
+        assert warehouse.listed == served_by(range(count))
         assert {row["graph_id"] for row in kept.values() if row["deleted_at"]} == {
-            fleets[number].graphs[7].id for number in (7, 8)
+            fleets[number].graphs[7].id for number in (1, 2)
         }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from beginnings import Beginnings
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fault, Fleet, Graph, Request
 from harness import (
@@ -180,18 +181,34 @@ def test_a_backup_that_is_deleted_while_its_graph_is_first_read_is_marked_by_the
 
 
 @pytest.mark.parametrize("order", SORTED)
-def test_a_running_backup_is_read_again_until_it_has_ended(
-    warehouse: Warehouse, order: str
-) -> None:
+def test_a_running_backup_is_read_again_until_it_has_ended(ledger: Ledger, order: str) -> None:
     fleet = fleet_of(graphs=1, backups=10)
     graph = the_graph(fleet)
     running = graph.add_backup(FIRST_MS + 10 * DAY_MS, status="backing_up", id="running")
     with Emulator(fleet, order=order) as emulator:
-        assert warehouse.load(emulator, page_size=4).backups["running"] == 1
+        ledger.load(emulator, page_size=4)
         for first in (20, 30):
             fill(graph, 9, first)
-            warehouse.load(emulator, page_size=4)
-            assert warehouse.backups["running"]["ended_at"] is None
+            ledger.load(emulator, page_size=4)
+            assert ledger.backups["running"]["ended_at"] is None
+        running.finish(size=77, duration=9999)
+        ledger.load(emulator, page_size=4)
+
+    assert ledger.backups["running"]["size"] == 77
+    assert_exact(ledger, fleet)
+
+
+def test_backups_that_run_and_that_have_ended_are_counted(
+    warehouse: Warehouse, beginnings: Beginnings
+) -> None:
+    fleet = fleet_of(graphs=1, backups=10)
+    graph = the_graph(fleet)
+    running = graph.add_backup(FIRST_MS + 10 * DAY_MS, status="backing_up", id="running")
+    with Emulator(fleet, order="new_to_old") as emulator:
+        beginnings.load(warehouse, emulator, page_size=4)
+        fill(graph, 9, first=20)
+        assert warehouse.load(emulator, page_size=4).backups["running"] == 1
+        assert warehouse.backups["running"]["ended_at"] is None
         running.finish(size=77, duration=9999)
         outcome = warehouse.load(emulator, page_size=4)
 
@@ -201,10 +218,12 @@ def test_a_running_backup_is_read_again_until_it_has_ended(
     assert_exact(warehouse, fleet)
 
 
-def test_a_graph_that_joins_late_brings_its_whole_history(warehouse: Warehouse) -> None:
+def test_a_graph_that_joins_late_brings_its_whole_history(
+    warehouse: Warehouse, beginnings: Beginnings
+) -> None:
     fleet = fleet_of(graphs=1, backups=3)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator)
+        beginnings.load(warehouse, emulator)
         late = fleet.add_graph("late")
         for day in range(30):
             late.add_backup(1_000_000_000_000 + day * DAY_MS)
@@ -246,36 +265,61 @@ def test_an_import_that_the_count_hides_is_found_by_the_next_full_listing(
     [("old_to_new", 4), ("new_to_old", 4), ("shuffled", 4), ("old_to_new", 100)],
 )
 def test_deleted_backups_stay_and_are_marked_once(
-    warehouse: Warehouse, order: str, page_size: int
+    ledger: Ledger, order: str, page_size: int
 ) -> None:
     fleet = fleet_of(graphs=1, backups=10)
     graph = the_graph(fleet)
+    gone = {f"g1-b{number}" for number in (0, 5, 9)}
     with Emulator(fleet, order=order) as emulator:
-        warehouse.load(emulator, page_size=page_size)
-        for number in (0, 5, 9):
-            graph.delete_backup(f"g1-b{number}")
+        ledger.load(emulator, page_size=page_size)
+        for key in gone:
+            graph.delete_backup(key)
         before = datetime.now(UTC)
-        assert warehouse.load(emulator, page_size=page_size).backups["deleted"] == 3
+        ledger.load(emulator, page_size=page_size)
+        after = datetime.now(UTC)
+        marks = {key: row["deleted_at"] for key, row in ledger.backups.items()}
+        fill(graph, 2, first=20)
+        ledger.load(emulator, page_size=page_size, full=True)
+
+    assert ledger.deleted == gone
+    assert all(before <= marks[key] <= after for key in gone)
+    assert {key: ledger.backups[key]["deleted_at"] for key in marks} == marks
+    assert_exact(ledger, fleet)
+
+
+def test_deleted_backups_stay_in_the_warehouse_and_are_counted_once(
+    warehouse: Warehouse, beginnings: Beginnings
+) -> None:
+    fleet = fleet_of(graphs=1, backups=10)
+    graph = the_graph(fleet)
+    gone = {f"g1-b{number}" for number in (0, 5, 9)}
+    with Emulator(fleet, order="new_to_old") as emulator:
+        beginnings.load(warehouse, emulator, page_size=4)
+        for key in gone:
+            graph.delete_backup(key)
+        before = datetime.now(UTC)
+        assert warehouse.load(emulator, page_size=4).backups["deleted"] == 3
         after = datetime.now(UTC)
         marks = {key: row["deleted_at"] for key, row in warehouse.backups.items()}
         fill(graph, 2, first=20)
-        assert warehouse.load(emulator, page_size=page_size, full=True).backups["deleted"] == 0
+        assert warehouse.load(emulator, page_size=4, full=True).backups["deleted"] == 0
 
-    assert warehouse.deleted == {"g1-b0", "g1-b5", "g1-b9"}
-    assert all(before <= marks[key] <= after for key in warehouse.deleted)
-    assert {key: warehouse.backups[key]["deleted_at"] for key in marks} == marks
+    rows = warehouse.backups
+    assert {key: rows[key]["deleted_at"] for key in marks} == marks
+    assert {key for key, row in rows.items() if row["deleted_at"]} == gone
+    assert all(before <= marks[key] <= after for key in gone)
     assert_exact(warehouse, fleet)
 
 
 @pytest.mark.parametrize("page_size", [4, 100], ids=["several pages", "one page"])
 def test_an_emptied_graph_keeps_its_history_and_a_returned_backup_loses_its_mark(
-    warehouse: Warehouse, page_size: int
+    warehouse: Warehouse, beginnings: Beginnings, page_size: int
 ) -> None:
     fleet = fleet_of(graphs=2, backups=10)
     graph = the_graph(fleet)
     rows = graph.backups
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator, page_size=page_size)
+        beginnings.load(warehouse, emulator, page_size=page_size)
         for row in rows:
             graph.delete_backup(row)
         assert warehouse.load(emulator, page_size=page_size).backups["deleted"] == 10
@@ -330,11 +374,13 @@ BAD_GRAPHS: dict[str, tuple[Callable[[Emulator], None], str, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_GRAPHS)
-def test_a_bad_graph_is_reported_and_harms_no_other(warehouse: Warehouse, kind: str) -> None:
+def test_a_bad_graph_is_reported_and_harms_no_other(
+    warehouse: Warehouse, beginnings: Beginnings, kind: str
+) -> None:
     break_it, outcome_word, error_code = BAD_GRAPHS[kind]
     fleet = fleet_of(graphs=3, backups=3)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator)
+        beginnings.load(warehouse, emulator)
         for graph in fleet.graphs:
             fill(graph, 2, first=10)
             delete_first(graph)
@@ -346,9 +392,10 @@ def test_a_bad_graph_is_reported_and_harms_no_other(warehouse: Warehouse, kind: 
         assert outcome.graphs == {"total": 3, "listed": 2, "failed": 1}
         assert [problem["graph_id"] for problem in outcome.problems] == ["g2"]
         assert outcome.problems[0]["error_code"] == error_code
-        assert warehouse.deleted == {"g1-b0", "g3-b0"}
-        assert {"g1-b10", "g3-b11"} <= warehouse.listed
-        assert "g2-b10" not in warehouse.listed
+        kept = warehouse.backups
+        assert {key for key, row in kept.items() if row["deleted_at"]} == {"g1-b0", "g3-b0"}
+        assert {"g1-b10", "g3-b11"} <= kept.keys()
+        assert "g2-b10" not in kept
         listing = warehouse.listings["g2"]
         assert (listing["outcome"], listing["error_code"]) == (outcome_word, error_code)
 
@@ -358,11 +405,13 @@ def test_a_bad_graph_is_reported_and_harms_no_other(warehouse: Warehouse, kind: 
     assert_exact(warehouse, fleet)
 
 
-def test_a_listing_that_fails_in_the_middle_marks_nothing(warehouse: Warehouse) -> None:
+def test_a_listing_that_fails_in_the_middle_marks_nothing(
+    warehouse: Warehouse, beginnings: Beginnings
+) -> None:
     fleet = fleet_of(graphs=2, backups=10)
     graph = the_graph(fleet)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator, page_size=4)
+        beginnings.load(warehouse, emulator, page_size=4)
         for backup in graph.backups[:5]:
             graph.delete_backup(backup)
         fill(graph, 3, first=20)
@@ -377,11 +426,11 @@ def test_a_listing_that_fails_in_the_middle_marks_nothing(warehouse: Warehouse) 
 
 
 def test_a_graph_that_leaves_the_list_is_asked_once_and_comes_back_whole(
-    warehouse: Warehouse,
+    warehouse: Warehouse, beginnings: Beginnings
 ) -> None:
     fleet = fleet_of(graphs=2, backups=3)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator)
+        beginnings.load(warehouse, emulator)
         kept = the_graph(fleet, "g2")
         fleet.delete_graph("g2")
 
@@ -409,11 +458,11 @@ def test_a_graph_that_leaves_the_list_is_asked_once_and_comes_back_whole(
 
 
 def test_a_token_that_dies_in_the_middle_ends_the_load_and_leaves_the_warehouse_as_it_was(
-    warehouse: Warehouse,
+    warehouse: Warehouse, beginnings: Beginnings
 ) -> None:
     fleet = fleet_of(graphs=3, backups=20)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator, page_size=5)
+        beginnings.load(warehouse, emulator, page_size=5)
         for graph in fleet.graphs:
             fill(graph, 10, first=50)
         before = warehouse.snapshot()
@@ -439,8 +488,11 @@ def test_a_token_that_dies_in_the_middle_ends_the_load_and_leaves_the_warehouse_
 BLOCK = 262_144  # DuckDB writes in such blocks, and needs a spare one or two to do so
 
 
+WAYS = ("order", "page_size", "full")
+
+
 @pytest.mark.parametrize(
-    ("order", "page_size", "full"),
+    WAYS,
     [
         pytest.param("old_to_new", 4, False, id="old to new, recent"),
         pytest.param("new_to_old", 4, False, id="new to old, recent"),
@@ -451,14 +503,14 @@ BLOCK = 262_144  # DuckDB writes in such blocks, and needs a spare one or two to
     ],
 )
 def test_loading_again_changes_nothing(
-    warehouse: Warehouse, order: str, page_size: int, full: bool
+    warehouse: Warehouse, beginnings: Beginnings, order: str, page_size: int, full: bool
 ) -> None:
     fleet = fleet_of(graphs=3, backups=10)
     the_graph(fleet, "g2").add_backup(NOW, status="backing_up")
     with Emulator(fleet, order=order) as emulator:
-        warehouse.load(emulator, page_size=page_size)
+        beginnings.load(warehouse, emulator, page_size=page_size)
         rows, sizes = warehouse.backups, [warehouse.path.stat().st_size]
-        for _ in range(7):
+        for _ in range(2):
             outcome = warehouse.load(emulator, page_size=page_size, full=full)
             assert outcome.outcome == "unchanged"
             changes = ("new", "changed", "deleted", "returned", "rejected")
@@ -468,25 +520,65 @@ def test_loading_again_changes_nothing(
     assert warehouse.backups == rows
     if order != "shuffled" and not full:
         assert sizes[1] <= sizes[0] + 2 * BLOCK  # of `listings`, and of `projects`
+    assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize(
+    WAYS,
+    [
+        pytest.param("new_to_old", 4, False, id="recent"),
+        pytest.param("old_to_new", 4, True, id="several pages, full"),
+        pytest.param("shuffled", 4, False, id="shuffled", marks=pytest.mark.soak),
+        pytest.param("old_to_new", 100, False, id="one page", marks=pytest.mark.soak),
+        pytest.param("old_to_new", 100, True, id="one page, full", marks=pytest.mark.soak),
+    ],
+)
+def test_a_file_that_is_loaded_again_and_again_ceases_to_grow(
+    warehouse: Warehouse, beginnings: Beginnings, order: str, page_size: int, full: bool
+) -> None:
+    fleet = fleet_of(graphs=3, backups=10)
+    the_graph(fleet, "g2").add_backup(NOW, status="backing_up")
+    with Emulator(fleet, order=order) as emulator:
+        beginnings.load(warehouse, emulator, page_size=page_size)
+        sizes = [warehouse.path.stat().st_size]
+        for _ in range(7):
+            warehouse.load(emulator, page_size=page_size, full=full)
+            sizes.append(warehouse.path.stat().st_size)
     assert max(sizes[5:]) <= max(sizes[:5])
     assert_exact(warehouse, fleet)
 
 
 @pytest.mark.parametrize("order", SORTED)
 def test_one_new_backup_in_a_graph_of_4000_costs_at_most_4_requests(
-    warehouse: Warehouse, order: str
+    ledger: Ledger, order: str
 ) -> None:
     fleet = fleet_of(graphs=1, backups=4000)
     graph = the_graph(fleet)
     with Emulator(fleet, order=order) as emulator:
-        warehouse.load(emulator, page_size=100)
+        ledger.load(emulator, page_size=100)
         for number in (5000, 5001):
             fill(graph, 1, first=number)
             asked = Asked(emulator)
-            outcome = warehouse.load(emulator, page_size=100)
-            assert outcome.backups["new"] == 1
+            ledger.load(emulator, page_size=100)
             assert asked.total <= 4
-            assert outcome.requests == asked.total
+        asked = Asked(emulator)
+        ledger.load(emulator, page_size=100)
+        assert asked.count() == 1
+    assert_exact(ledger, fleet)
+
+
+def test_requests_are_told_and_few_where_one_backup_is_new_in_a_graph_of_4000(
+    warehouse: Warehouse,
+) -> None:
+    fleet = fleet_of(graphs=1, backups=4000)
+    with Emulator(fleet, order="new_to_old") as emulator:
+        warehouse.load(emulator, page_size=100)
+        fill(the_graph(fleet), 1, first=5000)
+        asked = Asked(emulator)
+        outcome = warehouse.load(emulator, page_size=100)
+        assert outcome.backups["new"] == 1
+        assert asked.total <= 4
+        assert outcome.requests == asked.total
         asked = Asked(emulator)
         assert warehouse.load(emulator, page_size=100).outcome == "unchanged"
         assert asked.count() == 1
@@ -551,12 +643,12 @@ def test_a_fleet_of_single_pages_costs_one_request_a_graph_plus_the_discovery(
 
 @pytest.mark.parametrize(("order", "page_size"), [("new_to_old", 4), ("old_to_new", 100)])
 def test_a_changed_row_is_never_hidden_by_an_answer_that_looks_alike(
-    warehouse: Warehouse, order: str, page_size: int
+    warehouse: Warehouse, beginnings: Beginnings, order: str, page_size: int
 ) -> None:
     fleet = fleet_of(graphs=1, backups=10)
     graph = the_graph(fleet)
     with Emulator(fleet, order=order) as emulator:
-        warehouse.load(emulator, page_size=page_size)
+        beginnings.load(warehouse, emulator, page_size=page_size)
         warehouse.load(emulator, page_size=page_size)
         graph.rename("renamed")
         warehouse.load(emulator, page_size=page_size, full=page_size == 4)
@@ -671,10 +763,12 @@ def test_an_answer_like_the_last_complete_one_is_read_after_a_listing_that_faile
     assert_exact(ledger, fleet)
 
 
-def test_an_answer_like_the_last_complete_one_is_read_after_a_window(warehouse: Warehouse) -> None:
+def test_an_answer_like_the_last_complete_one_is_read_after_a_window(
+    warehouse: Warehouse, beginnings: Beginnings
+) -> None:
     fleet = fleet_of(graphs=1, backups=5)
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator)
+        beginnings.load(warehouse, emulator)
         the_graph(fleet).rename("for a while")
         warehouse.load(emulator, since=datetime(2020, 1, 1, tzinfo=UTC))
         assert warehouse.backups["g1-b0"]["graph_name"] == "for a while"

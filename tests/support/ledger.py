@@ -4,6 +4,7 @@ It merges as `ges_history` does, in a few lines, so that thousands of loads fit 
 it shows of reading is held against the real warehouse by the tests that use both.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,10 +82,7 @@ class Ledger:
 
     def _schema(self) -> Schema:
         """What dlt would know of the columns."""
-        schema = Schema("ges_backups")
-        columns = [{"name": name, "data_type": kind} for name, kind in self.types.items()]
-        schema.update_table(new_table("backups", columns=columns))  # type: ignore[arg-type]
-        return schema
+        return _schema_of(tuple(self.types.items()))
 
     def _learn_types(self, columns: pa.Schema) -> None:
         for column in columns:
@@ -174,6 +172,15 @@ class _KnownLedger(Known):
             {**row, "is_marked": row["deleted_at"] is not None, "are_own": True} for row in rows
         ]
         return pa.Table.from_pylist(marked, schema=schema)
+
+
+@functools.cache
+def _schema_of(types: tuple[tuple[str, str], ...]) -> Schema:
+    """Columns of these types; a load only reads it, and to make one takes as long as to list."""
+    schema = Schema("ges_backups")
+    columns = [{"name": name, "data_type": kind} for name, kind in types]
+    schema.update_table(new_table("backups", columns=columns))  # type: ignore[arg-type]
+    return schema
 
 
 class _Watch:
