@@ -61,6 +61,7 @@ class Ledger:
         full: bool = False,
         graph_ids: list[str] | None = None,
         listing: str | None = None,
+        credentials: GesCredentials | None = None,
     ) -> LoadOutcome:
         """One load, by a listing of its own or the ledger's; nothing is kept of one that raises."""
         client = GesClient(
@@ -68,7 +69,7 @@ class Ledger:
         )
         names = [PROJECT_WIDE] if (listing or self.listing) == "project" else graph_ids
         project = Project(emulator.fleet.project_id, graph_ids=names)
-        client.authorize(GesCredentials(token=TOKEN), project.id, None)
+        client.authorize(credentials or GesCredentials(token=TOKEN), project.id, None)
         known, watch = self._known(project.id), _Watch()
         interval = parse_interval(full_listing_interval)
         size = page_size or self.page_size
