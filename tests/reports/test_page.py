@@ -38,6 +38,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history whose page is soon made."""
+    return written(tmp_path_factory.mktemp("small") / "h.duckdb", daily("g", [10] * 3))
+
+
+@pytest.fixture(scope="module")
 def page(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     write_page(warehouse_for(fleet), path)
@@ -100,21 +106,21 @@ def test_page_is_for_its_owner_only(page: Path) -> None:
     assert [file.name for file in page.parent.iterdir()] == ["page.html"]
 
 
-def test_page_replaces_an_older_one_whole(fleet: Path, tmp_path: Path) -> None:
+def test_page_replaces_an_older_one_whole(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("old")
     path.chmod(0o644)
-    write_page(warehouse_for(fleet), path)
+    write_page(warehouse_for(small), path)
     assert path.read_text(encoding="utf-8").endswith("</html>")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_page_that_cannot_be_written_is_a_sentence(fleet: Path, tmp_path: Path) -> None:
+def test_page_that_cannot_be_written_is_a_sentence(small: Path, tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"cannot be written to .*missing.*No such file"):
-        write_page(warehouse_for(fleet), tmp_path / "missing" / "page.html")
+        write_page(warehouse_for(small), tmp_path / "missing" / "page.html")
     (tmp_path / "folder").mkdir()
     with pytest.raises(HistoryError, match="cannot be written"):
-        write_page(warehouse_for(fleet), tmp_path / "folder")
+        write_page(warehouse_for(small), tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
 
 

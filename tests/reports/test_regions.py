@@ -79,11 +79,16 @@ def test_every_command_takes_the_same_projects(
     assert told == wanted
 
     screen = run(database, "report", *words).stdout
-    page = run(database, "report", "--html", "-", *words).stdout
-    for project, (graph, _, _) in GRAPHS.items():
-        assert (f">{graph}</bdi>" in page) is (project in wanted)
     assert (f"Projects ({len(wanted)})" in screen) is (len(wanted) > 1)
     assert size(sum(STORED[project] for project in wanted)) in screen
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), CHOICES[::2], ids=[" ".join(words) or "all" for words, _ in CHOICES[::2]]
+)
+def test_a_page_takes_the_same_projects(database: Path, words: list[str], wanted: set[str]) -> None:
+    page = run(database, "report", "--html", "-", *words).stdout
+    assert {name for name, (graph, _, _) in GRAPHS.items() if f">{graph}</bdi>" in page} == wanted
 
 
 def test_a_name_or_region_that_is_not_known_is_refused_in_words(database: Path) -> None:

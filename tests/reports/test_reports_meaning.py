@@ -1,5 +1,6 @@
 """Each report says what its definition says: checked against pandas on random fleets."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ges_history import read_report
 from ges_history.reports.catalogue import grain_columns
 from synthetic import DAY_MS, insert_backups, insert_rows, write_database
 
+SEEDS = 2 * int(os.environ.get("GES_SOAK", "1"))
 NOT_DERIVED = {"error_msg", "backup_count", "requests", "restarts"}
 MOVING_WITH_NOW = {
     "rpo_age_hours": 0.02,
@@ -21,7 +23,7 @@ MOVING_WITH_NOW = {
 }
 
 
-@pytest.fixture(scope="module", params=range(3), ids="seed{}".format)
+@pytest.fixture(scope="module", params=range(SEEDS), ids="seed{}".format)
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fleet") / "fleet.duckdb"
     now = datetime.now(UTC)

@@ -1,6 +1,7 @@
 """The three kinds of credentials: fetched, renewed, signed; a refused one is said in words."""
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +13,23 @@ from ges_backups.redaction import Secrets
 from ges_emulator import Emulator, Fault
 from ges_emulator import Request as Asking
 from harness import Asked, Warehouse, assert_exact, fill, fleet_of
+from ledger import Ledger
 
 SECRETS = ("my-password", "my-secret-key", "my-security-token", "emulator-token")
 
 
-@pytest.fixture
-def guarded() -> Any:
+def guarded_fleet() -> Emulator:
     """A fleet behind a server that knows one user, one key and one temporary key."""
-    with Emulator(
+    return Emulator(
         fleet_of(graphs=3, backups=20),
         users={("my-domain", "me"): "my-password"},
         access_keys={"AK": "my-secret-key", "TEMP": ("my-secret-key", "my-security-token")},
-    ) as emulator:
+    )
+
+
+@pytest.fixture
+def guarded() -> Iterator[Emulator]:
+    with guarded_fleet() as emulator:
         yield emulator
 
 
@@ -51,6 +57,11 @@ def load(warehouse: Warehouse, emulator: Emulator, credentials: Any, **settings:
     )
 
 
+def read(ledger: Ledger, emulator: Emulator, credentials: dict[str, str]) -> Any:
+    """A load without a warehouse, for what happens between the client and the API."""
+    return ledger.load(emulator, credentials=GesCredentials(**credentials), page_size=5)
+
+
 def test_a_password_becomes_one_token_for_a_run(guarded: Emulator, warehouse: Warehouse) -> None:
     load(warehouse, guarded, password(guarded))
 
@@ -60,7 +71,7 @@ def test_a_password_becomes_one_token_for_a_run(guarded: Emulator, warehouse: Wa
 
 @pytest.mark.parametrize("deaths", [1, 3])
 def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
-    guarded: Emulator, warehouse: Warehouse, deaths: int
+    guarded: Emulator, ledger: Ledger, deaths: int
 ) -> None:
     died_at = []
 
@@ -75,10 +86,10 @@ def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
             guarded.revoke_tokens()
 
     guarded.before_answer = kill
-    outcome = load(warehouse, guarded, password(guarded), concurrency=4)
+    outcome = read(ledger, guarded, password(guarded))
 
     assert outcome.exit_code == 0
-    assert_exact(warehouse, guarded.fleet)
+    assert_exact(ledger, guarded.fleet)
     assert Asked.of(guarded).count("tokens") == 1 + deaths
 
 
@@ -111,23 +122,33 @@ REFUSED: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Warehouse]]:
+    """A guarded fleet that was loaded."""
+    warehouse = Warehouse(tmp_path_factory.mktemp("loaded") / "history.duckdb")
+    with guarded_fleet() as emulator:
+        load(warehouse, emulator, {"token": "emulator-token"})
+        yield emulator, warehouse
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_refused_credential_ends_the_load_in_words_and_changes_nothing(
-    guarded: Emulator, warehouse: Warehouse, kind: str
+    loaded: tuple[Emulator, Warehouse], kind: str
 ) -> None:
-    load(warehouse, guarded, {"token": "emulator-token"})
+    emulator, warehouse = loaded
     before = warehouse.snapshot()
     credentials = REFUSED[kind]
     if "password" in credentials or "domain_name" in credentials:
-        credentials = password(guarded, **credentials)
-    asked = Asked(guarded)
+        credentials = password(emulator, **credentials)
+    asked = Asked(emulator)
 
     with pytest.raises(CredentialsError) as refused:
-        load(warehouse, guarded, credentials)
+        load(warehouse, emulator, credentials)
 
     assert not any(secret in str(refused.value) for secret in SECRETS)
     assert asked.total <= 4
     assert warehouse.snapshot() == before
+    assert_exact(warehouse, emulator.fleet)
 
 
 def test_an_iam_that_is_down_is_said_so(guarded: Emulator, warehouse: Warehouse) -> None:
@@ -144,11 +165,11 @@ def test_an_iam_that_is_down_is_said_so(guarded: Emulator, warehouse: Warehouse)
     ids=lambda fault: fault.name,
 )
 def test_an_iam_that_stumbles_is_asked_again(
-    guarded: Emulator, warehouse: Warehouse, fault: Fault
+    guarded: Emulator, ledger: Ledger, fault: Fault
 ) -> None:
     guarded.faults.add(fault, path="tokens")
-    load(warehouse, guarded, password(guarded))
-    assert_exact(warehouse, guarded.fleet)
+    read(ledger, guarded, password(guarded))
+    assert_exact(ledger, guarded.fleet)
 
 
 def refused() -> bool:
@@ -158,28 +179,32 @@ def refused() -> bool:
 
 @pytest.mark.parametrize("kind", ["password", "token", "key"])
 def test_graphs_that_refuse_a_good_credential_are_forbidden_and_cost_no_tokens(
-    guarded: Emulator, warehouse: Warehouse, kind: str
+    guarded: Emulator, ledger: Ledger, kind: str
 ) -> None:
     for number in range(4, 41):
         fill(guarded.fleet.add_graph(f"g{number}"), 2)
     bad = [f"g{number}" for number in range(2, 32)]
     for graph_id in bad:
         guarded.faults.add(Fault.http(401), times=None, graph_id=graph_id)
-    credentials = {"password": password(guarded), "token": "emulator-token", "key": key()}[kind]
+    credentials = {
+        "password": password(guarded),
+        "token": {"token": "emulator-token"},
+        "key": key(),
+    }[kind]
 
-    outcome = load(warehouse, guarded, credentials)
+    outcome = read(ledger, guarded, credentials)
 
     assert outcome.exit_code == 3
-    outcomes = warehouse.last_outcomes
+    outcomes = ledger.last_outcomes
     assert [graph for graph, what in sorted(outcomes.items()) if what == "forbidden"] == sorted(bad)
     assert {what for graph, what in outcomes.items() if graph not in bad} == {"complete"}
-    assert warehouse.listings["g2"]["error_code"] == "APIGW.0301"
+    assert ledger.listings["g2"]["error_code"] == "APIGW.0301"
     assert Asked.of(guarded).count("tokens") <= 1
     assert Asked.of(guarded).count("backups", "g2") == 2
 
 
 def test_a_token_that_dies_while_a_graph_refuses_is_renewed(
-    guarded: Emulator, warehouse: Warehouse
+    guarded: Emulator, ledger: Ledger
 ) -> None:
     guarded.faults.add(Fault.http(401), times=None, graph_id="g2")
     died = []
@@ -190,9 +215,9 @@ def test_a_token_that_dies_while_a_graph_refuses_is_renewed(
             guarded.revoke_tokens()
 
     guarded.before_answer = kill
-    load(warehouse, guarded, password(guarded), concurrency=4)
+    read(ledger, guarded, password(guarded))
 
-    assert warehouse.last_outcomes == {"g1": "complete", "g2": "forbidden", "g3": "complete"}
+    assert ledger.last_outcomes == {"g1": "complete", "g2": "forbidden", "g3": "complete"}
     assert Asked.of(guarded).count("tokens") == 2
 
 
@@ -209,10 +234,10 @@ def test_an_account_whose_tokens_the_api_refuses_ends_the_load_quickly(
     assert not warehouse.rows("backups")
 
 
-def test_one_refusal_in_passing_is_asked_again(guarded: Emulator, warehouse: Warehouse) -> None:
+def test_one_refusal_in_passing_is_asked_again(guarded: Emulator, ledger: Ledger) -> None:
     guarded.faults.add(Fault.http(401), times=1, graph_id="g2")
-    load(warehouse, guarded, password(guarded))
-    assert_exact(warehouse, guarded.fleet)
+    read(ledger, guarded, password(guarded))
+    assert_exact(ledger, guarded.fleet)
 
 
 def test_many_threads_that_see_one_death_fetch_one_token() -> None:

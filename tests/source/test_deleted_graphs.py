@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,6 +15,9 @@ from ges_history.loading.projects import load
 from ges_history.reports.page import page_text
 from ges_history.warehouses import warehouse_for
 from harness import FIRST_MS, TOKEN, Asked, Warehouse, expected_row, fill, fleet_of, the_graph
+from ledger import Ledger
+
+Kept = Warehouse | Ledger
 
 ALWAYS = {"full_listing_interval": "0s"}
 """The interval is over with each load."""
@@ -22,6 +26,17 @@ ALWAYS = {"full_listing_interval": "0s"}
 @pytest.fixture(params=["old_to_new", "new_to_old", "shuffled"])
 def order(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, page_size="auto")
+
+
+@pytest.fixture
+def kept(order: str, warehouse: Warehouse, ledger: Ledger) -> Kept:
+    """A warehouse for one order, a ledger for the others, which decide what is read."""
+    return warehouse if order == "old_to_new" else ledger
 
 
 @pytest.fixture
@@ -47,23 +62,23 @@ def listed(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def assert_whole(warehouse: Warehouse, fleet: Fleet) -> None:
-    rows = warehouse.backups
+def assert_whole(kept: Kept, fleet: Fleet) -> None:
+    rows = kept.backups
     wanted = listed(fleet)
-    assert warehouse.listed == set(wanted)
+    assert {key for key, row in rows.items() if row["deleted_at"] is None} == set(wanted)
     assert {key: {name: rows[key][name] for name in row} for key, row in wanted.items()} == wanted
 
 
-def graphs_of(warehouse: Warehouse) -> dict[str, bool]:
+def graphs_of(kept: Kept) -> dict[str, bool]:
     """Whether each graph is marked; none stands there twice."""
-    rows = warehouse.rows("graphs")
+    rows = kept.rows("graphs")
     assert len({row["id"] for row in rows}) == len(rows)
     return {row["id"]: row["deleted_at"] is not None for row in rows}
 
 
-def told(warehouse: Warehouse) -> Any:
+def told(kept: Kept) -> Any:
     """What came of asking for what deleted graphs have left."""
-    (project,) = warehouse.rows("projects")
+    (project,) = kept.rows("projects")
     return json.loads(project["cursor"])["deleted_graphs_outcome"]
 
 
@@ -73,70 +88,76 @@ def reported(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_what_a_deleted_graph_has_left_is_found_followed_and_marked(
-    emulator: Emulator, fleet: Fleet, warehouse: Warehouse
+    emulator: Emulator, fleet: Fleet, kept: Kept
 ) -> None:
-    outcome = warehouse.load(emulator)
+    outcome = kept.load(emulator)
     assert (outcome.exit_code, outcome.graphs) == (0, {"total": 4, "listed": 4, "failed": 0})
     assert (outcome.backups["new"], outcome.requests) == (200, 6)
-    assert_whole(warehouse, fleet)
-    assert graphs_of(warehouse) == {"g1": False, "g2": True, "g3": False, "g4": False, "g5": False}
+    assert_whole(kept, fleet)
+    assert graphs_of(kept) == {"g1": False, "g2": True, "g3": False, "g4": False, "g5": False}
 
     gone = fleet.deleted_graphs[0].backups[7]
     fleet.deleted_graphs[0].delete_backup(gone)
     asked = Asked(emulator)
-    assert warehouse.load(emulator).outcome == "unchanged"  # within the interval nobody asks
+    assert kept.load(emulator).outcome == "unchanged"  # within the interval nobody asks
     assert (asked.total, asked.count("all_backups")) == (5, 0)
 
-    assert warehouse.load(emulator, **ALWAYS).backups["deleted"] == 1
-    assert warehouse.deleted == {gone.id}
-    assert_whole(warehouse, fleet)
-    marked_at = warehouse.backups[gone.id]["deleted_at"]
+    assert kept.load(emulator, **ALWAYS).backups["deleted"] == 1
+    assert kept.deleted == {gone.id}
+    assert_whole(kept, fleet)
+    marked_at = kept.backups[gone.id]["deleted_at"]
 
     fleet.forget_graph("g2")
-    assert warehouse.load(emulator, **ALWAYS).backups["deleted"] == 39
-    assert_whole(warehouse, fleet)
-    assert warehouse.backups[gone.id]["deleted_at"] == marked_at
-    before = warehouse.snapshot()["backups"]
+    assert kept.load(emulator, **ALWAYS).backups["deleted"] == 39
+    assert_whole(kept, fleet)
+    assert kept.backups[gone.id]["deleted_at"] == marked_at
+    before = dict(kept.backups)
     asked = Asked(emulator)
-    assert warehouse.load(emulator, **ALWAYS).outcome == "unchanged"
+    assert kept.load(emulator, **ALWAYS).outcome == "unchanged"
     assert asked.count("all_backups") == 1
-    assert warehouse.snapshot()["backups"] == before
+    assert kept.backups == before
 
 
 @pytest.mark.parametrize("cap", [None, 10])
 def test_a_graph_that_is_deleted_while_it_is_followed_keeps_its_backups(
-    order: str, cap: int | None, warehouse: Warehouse
+    order: str, cap: int | None, warehouse: Warehouse, ledger: Ledger
 ) -> None:
+    kept = warehouse if (order, cap) == ("old_to_new", None) else ledger
     fleet = fleet_of(graphs=3, backups=40)
     with Emulator(fleet, order=order, page_cap=cap) as emulator:
-        warehouse.load(emulator)
+        kept.load(emulator)
         fill(the_graph(fleet, "g3"), 1, first=50)
         fleet.delete_graph("g3")
-        outcome = warehouse.load(emulator, **ALWAYS)
+        outcome = kept.load(emulator, **ALWAYS)
         assert outcome.exit_code == 3  # told once: it was asked for, and is missing
-        assert_whole(warehouse, fleet)
-        assert graphs_of(warehouse) == {"g1": False, "g2": False, "g3": True}
-        assert warehouse.load(emulator, **ALWAYS).exit_code == 0
-        assert_whole(warehouse, fleet)
+        assert_whole(kept, fleet)
+        assert graphs_of(kept) == {"g1": False, "g2": False, "g3": True}
+        assert kept.load(emulator, **ALWAYS).exit_code == 0
+        assert_whole(kept, fleet)
         fleet.forget_graph("g3")
-        warehouse.load(emulator, **ALWAYS)
-        assert_whole(warehouse, fleet)
-        assert len(warehouse.deleted) == 41
+        kept.load(emulator, **ALWAYS)
+        assert_whole(kept, fleet)
+        assert len(kept.deleted) == 41
 
 
-def test_where_nothing_was_deleted_it_costs_one_request_an_interval(
-    order: str, warehouse: Warehouse
-) -> None:
+def test_where_nothing_was_deleted_it_costs_one_request_an_interval(order: str, kept: Kept) -> None:
     fleet = fleet_of(graphs=3, backups=40)
     with Emulator(fleet, order=order, page_cap=10) as emulator:
         for settings, times in (({}, 1), ({}, 0), (ALWAYS, 1), ({}, 0), ({"full": True}, 1)):
             asked = Asked(emulator)
-            warehouse.load(emulator, **settings)
+            kept.load(emulator, **settings)
             assert asked.count("all_backups") == times
-        warehouse.load(emulator, since="2020-01-01", **ALWAYS)
-        warehouse.load(emulator, graph_ids=["g1"], **ALWAYS)
+        kept.load(emulator, graph_ids=["g1"], **ALWAYS)
         assert Asked.of(emulator).count("all_backups") == 3
-        assert_whole(warehouse, fleet)
+        assert_whole(kept, fleet)
+
+
+def test_a_window_asks_for_nothing_of_deleted_graphs(warehouse: Warehouse) -> None:
+    with Emulator(fleet_of(graphs=3, backups=4)) as emulator:
+        warehouse.load(emulator)
+        asked = Asked(emulator)
+        warehouse.load(emulator, since="2020-01-01", **ALWAYS)
+        assert (asked.count(), asked.count("all_backups")) == (3, 0)
 
 
 def test_a_project_that_has_no_graph_left_is_followed(warehouse: Warehouse) -> None:
@@ -148,58 +169,66 @@ def test_a_project_that_has_no_graph_left_is_followed(warehouse: Warehouse) -> N
         assert graphs_of(warehouse) == {"g1": True}
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.http(404),
-        Fault.http(404, error_code="APIGW.0101"),
-        Fault.http(400),
-        Fault.http(403),
-        Fault.http(401),
-        Fault.http(503),
-        Fault.reset_before_answer(),
-        Fault.html_page(),
-    ],
-    ids=lambda fault: fault.name,
-)
-def test_a_project_that_does_not_tell_is_no_problem_and_marks_nothing(
-    fault: Fault, warehouse: Warehouse
-) -> None:
+FAULTS = [
+    Fault.http(404),
+    Fault.http(404, error_code="APIGW.0101"),
+    Fault.http(400),
+    Fault.http(403),
+    Fault.http(401),
+    Fault.http(503),
+    Fault.reset_before_answer(),
+    Fault.html_page(),
+]
+
+
+def assert_does_not_tell(fault: Fault, kept: Kept) -> None:
+    """Two loads while the project's listing is refused: without a problem, without a mark."""
     fleet = fleet_of(graphs=3, backups=5)
     with Emulator(fleet) as emulator:
         fleet.delete_graph("g3")
-        warehouse.load(emulator)
+        kept.load(emulator)
         emulator.faults.add(fault, times=None, path="all_backups")
         for full in (True, False):
             asked = Asked(emulator)
-            outcome = warehouse.load(emulator, full=full, request_seconds=2)
+            outcome = kept.load(emulator, full=full, request_seconds=2)
             assert (outcome.exit_code, outcome.problems) == (0, [])
             assert outcome.graphs == {"total": 2, "listed": 2, "failed": 0}
             assert (asked.count("all_backups") > 0) is full  # remembered for the interval
         assert asked.total == 3
-        assert_whole(warehouse, fleet)
-        assert warehouse.listings.keys() == {"g1", "g2"}
-        assert told(warehouse) in ("missing", "forbidden", "failed")
-        assert reported(warehouse, "SELECT graph_id FROM reports.load_health ORDER BY 1") == [
-            ("g1",),
-            ("g2",),
-        ]
-        overview = "SELECT graphs, graphs_at_source, failed_listings FROM reports.overview"
-        assert reported(warehouse, overview) == [(3, 2, 0)]
+    assert_whole(kept, fleet)
+    assert {row["graph_id"] for row in kept.rows("listings")} == {"g1", "g2"}
+    assert told(kept) in ("missing", "forbidden", "failed")
 
 
-def test_a_listing_that_breaks_off_is_no_evidence(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_project_that_does_not_tell_is_no_problem_and_marks_nothing(
+    fault: Fault, ledger: Ledger
+) -> None:
+    assert_does_not_tell(fault, ledger)
+
+
+def test_a_project_that_does_not_tell_is_no_problem_in_a_report(warehouse: Warehouse) -> None:
+    assert_does_not_tell(Fault.http(403), warehouse)
+    assert reported(warehouse, "SELECT graph_id FROM reports.load_health ORDER BY 1") == [
+        ("g1",),
+        ("g2",),
+    ]
+    overview = "SELECT graphs, graphs_at_source, failed_listings FROM reports.overview"
+    assert reported(warehouse, overview) == [(3, 2, 0)]
+
+
+def test_a_listing_that_breaks_off_is_no_evidence(ledger: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=30)
     fleet.delete_graph("g2")
     with Emulator(fleet, page_cap=10) as emulator:
-        warehouse.load(emulator)
+        ledger.load(emulator)
         fleet.deleted_graphs[0].delete_backup(fleet.deleted_graphs[0].backups[3])
         emulator.faults.add(Fault.http(403), path="all_backups", at=3)
-        assert warehouse.load(emulator, **ALWAYS).exit_code == 0
-        assert told(warehouse) == "forbidden"
-        assert warehouse.deleted == set()
-        warehouse.load(emulator, **ALWAYS)
-        assert_whole(warehouse, fleet)
+        assert ledger.load(emulator, **ALWAYS).exit_code == 0
+        assert told(ledger) == "forbidden"
+        assert ledger.deleted == set()
+        ledger.load(emulator, **ALWAYS)
+        assert_whole(ledger, fleet)
 
 
 def test_a_graph_that_fails_is_not_taken_from_the_project(warehouse: Warehouse) -> None:
@@ -224,61 +253,63 @@ def test_a_bad_record_of_a_deleted_graph_is_reported_once(warehouse: Warehouse) 
     assert [(row["graph_id"], row["backup_id"]) for row in warehouse.rejected] == [("g2", "bad")]
 
 
-def test_a_graph_that_comes_back_is_listed_by_itself_again(warehouse: Warehouse) -> None:
+def test_a_graph_that_comes_back_is_listed_by_itself_again(ledger: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=4)
     kept = [(row.record, row.start_ms) for row in the_graph(fleet, "g2").backups]
     fleet.delete_graph("g2")
     with Emulator(fleet) as emulator:
-        warehouse.load(emulator)
+        ledger.load(emulator)
         fleet.forget_graph("g2")
         back = fleet.add_graph("g2")
         for record, start_ms in kept[1:]:
             back.add_record({**record, "graph_status": "200"}, start_ms=start_ms)
-        assert warehouse.load(emulator, **ALWAYS).exit_code == 0
-        assert_whole(warehouse, fleet)
-        assert warehouse.deleted == {"g2-b0"}
-        assert graphs_of(warehouse) == {"g1": False, "g2": False}
+        assert ledger.load(emulator, **ALWAYS).exit_code == 0
+        assert_whole(ledger, fleet)
+        assert ledger.deleted == {"g2-b0"}
+        assert graphs_of(ledger) == {"g1": False, "g2": False}
 
 
 @pytest.mark.parametrize("cap", [None, 3])
 def test_a_graph_that_comes_back_as_it_was_loses_its_marks(
-    cap: int | None, warehouse: Warehouse
+    cap: int | None, warehouse: Warehouse, ledger: Ledger
 ) -> None:
+    kept = warehouse if cap is None else ledger
     fleet = fleet_of(graphs=2, backups=10)
     with Emulator(fleet, page_cap=cap) as emulator:
-        warehouse.load(emulator)
-        kept = [(row.record, row.start_ms) for row in the_graph(fleet, "g2").backups]
+        kept.load(emulator)
+        records = [(row.record, row.start_ms) for row in the_graph(fleet, "g2").backups]
         fleet.forget_graph("g2")
-        warehouse.load(emulator, **ALWAYS)
-        assert len(warehouse.deleted) == 10
+        kept.load(emulator, **ALWAYS)
+        assert len(kept.deleted) == 10
         back = fleet.add_graph("g2")
-        for record, start_ms in kept:
+        for record, start_ms in records:
             back.add_record(record, start_ms=start_ms)
-        assert warehouse.load(emulator).backups["returned"] == 10
-        assert_whole(warehouse, fleet)
-        assert graphs_of(warehouse) == {"g1": False, "g2": False}
+        assert kept.load(emulator).backups["returned"] == 10
+        assert_whole(kept, fleet)
+        assert graphs_of(kept) == {"g1": False, "g2": False}
 
 
 @pytest.mark.parametrize("cap", [None, 3])
 @pytest.mark.parametrize("listings", [("graphs", "project"), ("project", "graphs")])
 def test_what_came_back_is_seen_though_the_other_listing_marked_it(
-    listings: tuple[str, str], cap: int | None, warehouse: Warehouse
+    listings: tuple[str, str], cap: int | None, warehouse: Warehouse, ledger: Ledger
 ) -> None:
     one, other = listings
+    kept = warehouse if cap is None else ledger
     fleet = fleet_of(graphs=2, backups=10)
     graph = the_graph(fleet)
     with Emulator(fleet, page_cap=cap) as emulator:
-        warehouse.load(emulator, listing=one)
+        kept.load(emulator, listing=one)
         gone = graph.backups[4]
         graph.delete_backup(gone)
-        warehouse.load(emulator, listing=other)
-        assert warehouse.deleted == {gone.id}
+        kept.load(emulator, listing=other)
+        assert kept.deleted == {gone.id}
         graph.add_record(gone.record, start_ms=gone.start_ms)
-        warehouse.load(emulator, listing=one)
-        assert warehouse.deleted == set()
-        assert_whole(warehouse, fleet)
+        kept.load(emulator, listing=one)
+        assert kept.deleted == set()
+        assert_whole(kept, fleet)
         asked = Asked(emulator)
-        assert warehouse.load(emulator, listing=one).outcome == "unchanged"
+        assert kept.load(emulator, listing=one).outcome == "unchanged"
         assert asked.count("all_backups" if one == "project" else "backups") <= 2
 
 
@@ -315,15 +346,15 @@ def test_a_history_that_never_asked_for_them_is_taken_over(warehouse: Warehouse)
 
 
 def test_the_two_listings_take_over_from_each_other(
-    emulator: Emulator, fleet: Fleet, warehouse: Warehouse
+    emulator: Emulator, fleet: Fleet, kept: Kept
 ) -> None:
     for number, listing in enumerate(("graphs", "project", "graphs", "project", "graphs")):
-        assert warehouse.load(emulator, listing=listing, **ALWAYS).exit_code == 0
-        assert_whole(warehouse, fleet)
+        assert kept.load(emulator, listing=listing, **ALWAYS).exit_code == 0
+        assert_whole(kept, fleet)
         for graph in (the_graph(fleet), fleet.deleted_graphs[0]):
             graph.delete_backup(graph.backups[3])
         fill(the_graph(fleet, "g4"), 1, first=100 + number)
-    assert len(warehouse.deleted) == 8
+    assert len(kept.deleted) == 8
 
 
 def test_the_deleted_graphs_of_two_projects_are_each_their_own(warehouse: Warehouse) -> None:

@@ -1,6 +1,7 @@
 """A whole project in one listing: the same rows and marks as by graphs, deleted graphs included."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +9,31 @@ import pytest
 from ges_backups.errors import SettingsError
 from ges_emulator import Emulator, Fault
 from harness import FIRST_MS, Asked, Warehouse, expected_row, fill, fleet_of, the_graph
+from ledger import Ledger
+
+Kept = Warehouse | Ledger
 
 
 @pytest.fixture(params=["old_to_new", "new_to_old", "shuffled"])
-def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    with Emulator(fleet_of(graphs=5, backups=40), order=request.param) as emulator:
+def order(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def emulator(order: str) -> Iterator[Emulator]:
+    with Emulator(fleet_of(graphs=5, backups=40), order=order) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, page_size="auto")
+
+
+@pytest.fixture
+def kept(order: str, warehouse: Warehouse, ledger: Ledger) -> Kept:
+    """A warehouse for one order, a ledger for the others, which decide what is read."""
+    return warehouse if order == "old_to_new" else ledger
 
 
 @pytest.fixture
@@ -32,16 +52,16 @@ def listed(emulator: Emulator) -> dict[str, Any]:
     }
 
 
-def assert_whole(warehouse: Warehouse, emulator: Emulator) -> None:
-    rows = warehouse.backups
+def assert_whole(kept: Kept, emulator: Emulator) -> None:
+    rows = kept.backups
     wanted = listed(emulator)
     assert {key for key, row in rows.items() if row["deleted_at"] is None} == set(wanted)
     assert {key: {name: rows[key][name] for name in row} for key, row in wanted.items()} == wanted
 
 
-def test_a_project_is_followed_whole(emulator: Emulator, project: Warehouse) -> None:
-    assert project.load(emulator).exit_code == 0
-    assert_whole(project, emulator)
+def test_a_project_is_followed_whole(emulator: Emulator, kept: Kept) -> None:
+    assert kept.load(emulator, listing="project").exit_code == 0
+    assert_whole(kept, emulator)
     assert Asked.of(emulator).total == 1
 
     fleet = emulator.fleet
@@ -53,41 +73,39 @@ def test_a_project_is_followed_whole(emulator: Emulator, project: Warehouse) -> 
     running = the_graph(fleet, "g3").add_backup(
         FIRST_MS + 10**11, status="backing_up", id="running"
     )
-    project.load(emulator)
-    assert_whole(project, emulator)
-    assert project.deleted == {gone.id}
-    graphs = {row["id"]: row for row in project.rows("graphs")}
+    kept.load(emulator, listing="project")
+    assert_whole(kept, emulator)
+    assert kept.deleted == {gone.id}
+    graphs = {row["id"]: row for row in kept.rows("graphs")}
     assert graphs.keys() == {"g1", "g2", "g3", "g4", "g5"}
     assert [key for key, row in graphs.items() if row["deleted_at"]] == ["g2"]
     assert graphs["g2"]["status_name"] == "deleted"
 
     running.finish(size=9)
     the_graph(fleet).add_record(gone.record, start_ms=gone.start_ms)
-    project.load(emulator)
-    assert_whole(project, emulator)
-    assert project.backups["running"]["size"] == 9
-    assert project.deleted == set()
+    kept.load(emulator, listing="project")
+    assert_whole(kept, emulator)
+    assert kept.backups["running"]["size"] == 9
+    assert kept.deleted == set()
 
     fleet.forget_graph("g2")
-    project.load(emulator)
-    assert_whole(project, emulator)
-    assert len(project.deleted) == 40
-    before = project.snapshot()["backups"]
+    kept.load(emulator, listing="project")
+    assert_whole(kept, emulator)
+    assert len(kept.deleted) == 40
+    before = dict(kept.backups)
     asked = Asked(emulator)
-    assert project.load(emulator).outcome == "unchanged"
-    assert project.snapshot()["backups"] == before
+    assert kept.load(emulator, listing="project").outcome == "unchanged"
+    assert kept.backups == before
     assert asked.total == 1
 
 
-def test_the_two_listings_take_over_from_each_other(
-    emulator: Emulator, warehouse: Warehouse
-) -> None:
+def test_the_two_listings_take_over_from_each_other(emulator: Emulator, kept: Kept) -> None:
     for listing in ("graphs", "project", "graphs", "project"):
-        assert warehouse.load(emulator, listing=listing).exit_code == 0
-        assert_whole(warehouse, emulator)
+        assert kept.load(emulator, listing=listing).exit_code == 0
+        assert_whole(kept, emulator)
         the_graph(emulator.fleet).delete_backup(the_graph(emulator.fleet).backups[3])
         fill(the_graph(emulator.fleet, "g4"), 1, first=len(the_graph(emulator.fleet, "g4").backups))
-    assert len(warehouse.deleted) == 3
+    assert len(kept.deleted) == 3
 
 
 def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) -> None:
@@ -109,12 +127,13 @@ def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) 
 @pytest.mark.parametrize(
     "fault", [Fault.http(403), Fault.http(404), Fault.http(400)], ids=lambda fault: fault.name
 )
-def test_a_project_that_may_not_be_listed_marks_nothing(project: Warehouse, fault: Fault) -> None:
+def test_a_project_that_may_not_be_listed_marks_nothing(ledger: Ledger, fault: Fault) -> None:
     with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
-        project.load(emulator)
+        ledger.listing = "project"
+        ledger.load(emulator)
         emulator.faults.add(fault, times=None, path="all_backups")
-        assert project.load(emulator, full=True).exit_code == 3
-        assert_whole(project, emulator)
+        assert ledger.load(emulator, full=True).exit_code == 3
+        assert_whole(ledger, emulator)
 
 
 def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Warehouse) -> None:
@@ -164,17 +183,17 @@ def test_a_size_of_ones_own_comes_from_the_environment(
 @pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
 @pytest.mark.parametrize("listing", ["graphs", "project"])
 def test_a_list_that_turns_where_its_anchor_stands_again_is_read_in_full(
-    warehouse: Warehouse, listing: str, order: str
+    ledger: Ledger, listing: str, order: str
 ) -> None:
     """As many new backups as stood before the newest one: in the turned list it has its old place."""
     fleet = fleet_of(graphs=1, backups=12)
     with Emulator(fleet, order=order, page_cap=5) as emulator:
-        warehouse.load(emulator, listing=listing)
+        ledger.load(emulator, listing=listing)
         graph = the_graph(fleet)
         for backup in graph.backups[:10]:
             graph.delete_backup(backup)
         fill(graph, 11, first=100)
         emulator.order = "new_to_old" if order == "old_to_new" else "old_to_new"
-        warehouse.load(emulator, listing=listing)
-        assert_whole(warehouse, emulator)
-        assert len(warehouse.deleted) == 10
+        ledger.load(emulator, listing=listing)
+        assert_whole(ledger, emulator)
+        assert len(ledger.deleted) == 10

@@ -22,6 +22,7 @@ from harness import (
     project_called,
     the_graph,
 )
+from ledger import Ledger
 
 
 @pytest.fixture
@@ -165,13 +166,11 @@ def test_chosen_graphs_are_listed_and_described_from_their_backups(
     assert_exact(warehouse, emulator.fleet)
 
 
-def test_the_graphs_table_says_what_the_codes_mean(
-    emulator: Emulator, warehouse: Warehouse
-) -> None:
+def test_the_graphs_table_says_what_the_codes_mean(emulator: Emulator, ledger: Ledger) -> None:
     the_graph(emulator.fleet).set_status("300")
     the_graph(emulator.fleet, "g2").record["status"] = "77"
-    warehouse.load(emulator)
-    graphs = {row["id"]: row for row in warehouse.rows("graphs")}
+    ledger.load(emulator)
+    graphs = {row["id"]: row for row in ledger.rows("graphs")}
     assert (graphs["g1"]["status"], graphs["g1"]["status_name"]) == ("300", "faulty")
     assert (graphs["g2"]["status"], graphs["g2"]["status_name"]) == ("77", None)
     assert graphs["g3"]["size_class"] == "a million edges"

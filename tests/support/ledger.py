@@ -1,10 +1,12 @@
 """A warehouse of dictionaries: reads over HTTP as a load does, without dlt and DuckDB.
 
-It merges as `ges_history` does, in a few lines, so that thousands of loads fit into a minute. What
-it shows of reading is held against the real warehouse by the tests that use both.
+It merges as `ges_history` does, in a few lines, so that thousands of loads fit into a minute, and
+tells what a load did by the same tally. What it shows of reading is held against the real warehouse
+by the tests that use both.
 """
 
 import functools
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +22,26 @@ from ges_backups.credentials import GesCredentials
 from ges_backups.graph import PROJECT_WIDE, GraphListing, ListingOptions
 from ges_backups.known import Known, KnownListing
 from ges_backups.listing import Cursor
+from ges_backups.page_size import PageSize
 from ges_backups.records import Rejected
 from ges_backups.rows import BACKUP_COLUMNS
 from ges_backups.schema import LISTING_COLUMNS, plain_table
 from ges_backups.settings import parse_interval
 from ges_emulator import Emulator
+from ges_history.loading.outcome import Counts, LoadOutcome, Tally
 from harness import TOKEN, Row
 
 
 @dataclass
 class Ledger:
-    """Takes loads like `harness.Warehouse`, by either listing; `outcomes` are those of the last one."""
+    """Takes loads like `harness.Warehouse`, by either listing; `outcomes` are those of the last one.
+
+    Its `page_size` may be ``auto``, as that of a warehouse is where nothing is said of it.
+    """
 
     folder: Path
     listing: str = "graphs"
+    page_size: int | str = 100
     backups: dict[str, Row] = field(default_factory=dict)
     graphs: dict[str, Row] = field(default_factory=dict)
     listings: dict[str, Row] = field(default_factory=dict)
@@ -47,25 +55,33 @@ class Ledger:
         self,
         emulator: Emulator,
         *,
-        page_size: int = 100,
+        page_size: Any = None,
         concurrency: int = 4,
         request_seconds: float = 60.0,
         full_listing_interval: str = "24h",
         full: bool = False,
         graph_ids: list[str] | None = None,
-    ) -> None:
-        """One load; nothing is kept of one that raises."""
+        listing: str | None = None,
+        credentials: GesCredentials | None = None,
+    ) -> LoadOutcome:
+        """One load, by a listing of its own or the ledger's; nothing is kept of one that raises."""
         client = GesClient(
             emulator.endpoint, concurrency=concurrency, request_seconds=request_seconds
         )
-        names = [PROJECT_WIDE] if self.listing == "project" else graph_ids
+        names = [PROJECT_WIDE] if (listing or self.listing) == "project" else graph_ids
         project = Project(emulator.fleet.project_id, graph_ids=names)
-        client.authorize(GesCredentials(token=TOKEN), project.id, None)
-        options = ListingOptions(page_size, full, False, parse_interval(full_listing_interval))
-        watch = _Watch()
-        load = ProjectLoad(client, project, options, concurrency, self._known(project.id), watch)
+        client.authorize(credentials or GesCredentials(token=TOKEN), project.id, None)
+        known, watch = self._known(project.id), _Watch()
+        interval = parse_interval(full_listing_interval)
+        size = page_size or self.page_size
+        if size == "auto":
+            learned = known.learned_size
+            size = PageSize(learned=learned, now=time.time(), retry_seconds=interval)
+        options = ListingOptions(size, full, False, interval)
+        load = ProjectLoad(client, project, options, concurrency, known, watch)
         batches = list(load.iter_batches(self._schema))
         self.outcomes, self.news = watch.listings, watch.news
+        before, written = self._counts(project.id), dict[str, Row]()
         ids: set[str] = set()
         for batch in batches:
             if batch.backups is not None:
@@ -73,12 +89,25 @@ class Ledger:
             for row in _rows(batch.backups):
                 assert row["id"] not in ids, "the same id twice would break the merge"
                 ids.add(row["id"])
-                self.backups[row["id"]] = row
+                if self.backups.get(row["id"]) != row:
+                    self.backups[row["id"]] = written[row["id"]] = row
             self.graphs.update({row["id"]: row for row in _rows(batch.graphs)})
             self.listings.update({row["graph_id"]: row for row in _rows(batch.listings)})
             self.projects.update({row["id"]: row for row in _rows(batch.projects)})
             for row in _rows(batch.rejected):
                 self.rejected.setdefault(row["record_hash"], row)
+        marked = sum(row["deleted_at"] is not None for row in written.values())
+        return watch.outcome(before, self._counts(project.id), len(written), marked)
+
+    def _counts(self, project_id: str) -> Counts:
+        rows = [row for row in self.backups.values() if row["project_id"] == project_id]
+        there = [row for row in rows if row["deleted_at"] is None]
+        return Counts(
+            total=len(rows),
+            marked=len(rows) - len(there),
+            running=sum(row["status"] == "backing_up" for row in there),
+            graphs=len({row["graph_id"] for row in there}),
+        )
 
     def _schema(self) -> Schema:
         """What dlt would know of the columns."""
@@ -108,6 +137,12 @@ class Ledger:
             rejected=frozenset(self.rejected),
             ledger=self,
         )
+
+    def rows(self, table: str) -> list[Row]:
+        """All rows of a table, as `Warehouse.rows` has them."""
+        tables = {"backups": self.backups, "graphs": self.graphs, "listings": self.listings}
+        tables |= {"projects": self.projects, "rejected_backups": self.rejected}
+        return list(tables[table].values())
 
     @property
     def listed(self) -> set[str]:
@@ -183,27 +218,23 @@ def _schema_of(types: tuple[tuple[str, str], ...]) -> Schema:
     return schema
 
 
-class _Watch:
-    """An observer that remembers."""
+class _Watch(Tally):
+    """A load's tally, which remembers what it counts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.listings: list[GraphListing] = []
         self.news: list[Rejected] = []
 
-    def begin(self, project_id: str, graphs: int, requests: int) -> None:
-        """Nothing to do."""
-
     def listed(self, listing: GraphListing) -> bool:
-        """Remember it; an unchanged one brings nothing to the ledger."""
+        """Count and remember it; an unchanged one brings nothing to the ledger."""
         self.listings.append(listing)
-        return True
-
-    def sent(self, requests: int) -> None:
-        """Nothing to do."""
+        return super().listed(listing)
 
     def rejected(self, record: Rejected) -> None:
-        """Remember it."""
+        """Count and remember it."""
         self.news.append(record)
+        super().rejected(record)
 
 
 def _rows(table: pa.Table | None) -> list[Row]:

@@ -1,10 +1,12 @@
 """The reports computed a second time, in pandas and plain Python, straight from their definitions.
 
-Nothing here shares code with the views. Frames are small, so clarity comes before speed.
+Nothing here shares code with the views. Frames are small, so clarity comes before speed; what one
+report needs of another is computed once for a history.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache
 from typing import Any
 
 import duckdb
@@ -12,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 KEYS = ["project_id", "graph_id"]
+READ = [*KEYS, "id", "graph_name", "backup_method", "status", "size", "duration"]
+READ += ["start_timestamp", "deleted_at"]
+"""The columns of backups that reports say something of."""
 HOUR = pd.Timedelta(hours=1)
+
+once = lru_cache(maxsize=1)
+"""For a report that others need: a module of tests reads one history after the other."""
 
 
 def read_at(listing: Any) -> pd.Timestamp:
@@ -34,7 +42,7 @@ class History:
                 for table in ("backups", "graphs", "listings", "projects", "rejected_backups")
             )
         self.now = pd.Timestamp.now("UTC")
-        self.backups = self.backups.sort_values(["start_timestamp", "id"])
+        self.backups = self.backups[READ].sort_values(["start_timestamp", "id"])
         self.backups["started_at"] = pd.to_datetime(
             self.backups["start_timestamp"], unit="ms", utc=True
         )
@@ -66,11 +74,21 @@ class History:
         times = [read_at(row) for row in listings]
         if not listings and key[0] in self.loaded_at:
             times.append(self.loaded_at[key[0]])
-        times += [min(at, self.now) for at in self.of(self.backups, key)["started_at"][-1:]]
+        if key in self.backups_of:
+            times.append(min(self.backups_of[key]["started_at"].iloc[-1], self.now))
         return max((at for at in times if not pd.isna(at)), default=None)
 
     def _listings(self, key: tuple[str, str]) -> list[Any]:
-        return list(self.of(self.listings, key).itertuples())
+        return self._listings_of.get(key, [])
+
+    @cached_property
+    def _listings_of(self) -> dict[tuple[str, str], list[Any]]:
+        return {key: list(group.itertuples()) for key, group in self.listings.groupby(KEYS)}
+
+    @cached_property
+    def backups_of(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The backups of each graph that has any."""
+        return dict(iter(self.backups.groupby(KEYS)))
 
     def latest_listing(self, key: tuple[str, str]) -> Any:
         """The graph's own listing, or that of its whole project where it is later."""
@@ -83,11 +101,6 @@ class History:
         whole = [] if key in self.gone else self._listings((key[0], "*"))
         times = [read_at(row) for row in [*self._listings(key), *whole]]
         return max((at for at in times if not pd.isna(at)), default=pd.NaT)
-
-    @staticmethod
-    def of(frame: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
-        """The rows of one graph."""
-        return frame[(frame["project_id"] == key[0]) & (frame["graph_id"] == key[1])]
 
     def _names(self) -> dict[tuple[str, str], str]:
         names = {}
@@ -128,22 +141,24 @@ def _is_partial(history: History, key: dict[str, Any], days: int) -> bool:
     return bool(end > history.loaded_at.get(key["project_id"], history.now))
 
 
+@once
 def size_trend(history: History) -> pd.DataFrame:
     rows = []
     dated = _with_period(history.successes, "day", lambda days: days)
     for key, graph in _per(dated):
-        series: dict[pd.Timestamp, float] = {}
+        series: dict[int, float] = {}
         previous = np.nan
-        for day, group in graph.groupby("day"):
-            size = group["size"].iloc[-1]
-            series[day] = size
-            week = [v for d, v in series.items() if (day - d).days <= 6 and not np.isnan(v)]
+        for day, sizes in graph.groupby("day")["size"]:
+            size = sizes.iloc[-1]
+            series[day.toordinal()] = size
+            days = range(day.toordinal() - 6, day.toordinal() + 1)
+            week = [series[d] for d in days if d in series and not np.isnan(series[d])]
             change = size - previous
             rows.append(
                 key
                 | {
                     "day": day,
-                    "backups": len(group),
+                    "backups": len(sizes),
                     "size_mb": size,
                     "previous_size_mb": previous,
                     "change_mb": change,
@@ -163,17 +178,18 @@ def duration_trend(history: History) -> pd.DataFrame:
         lambda days: days - pd.to_timedelta(days.dt.day_of_week, unit="D"),
     )
     for key, group in _per(dated, "week"):
-        known = group["duration"].dropna()
-        both = group.dropna(subset=["size", "duration"])
-        seconds = both["duration"].sum()
+        size, duration = (group[name].to_numpy(float) for name in ("size", "duration"))
+        known = duration[~np.isnan(duration)]
+        both = ~np.isnan(size) & ~np.isnan(duration)
+        seconds = duration[both].sum()
         rows.append(
             key
             | {
                 "backups": len(group),
                 "p50_duration_s": np.percentile(known, 50) if len(known) else np.nan,
                 "p95_duration_s": np.percentile(known, 95) if len(known) else np.nan,
-                "max_duration_s": known.max(),
-                "mb_per_s": both["size"].sum() / seconds if seconds else np.nan,
+                "max_duration_s": max(known, default=np.nan),
+                "mb_per_s": size[both].sum() / seconds if seconds else np.nan,
                 "is_partial": _is_partial(history, key, 7),
             }
         )
@@ -183,15 +199,17 @@ def duration_trend(history: History) -> pd.DataFrame:
 def storage_trend(history: History) -> pd.DataFrame:
     rows = []
     for key, graph in _per(history.successes):
-        sizes = graph["size"].fillna(0)
-        began = graph["started_at"].dt.floor("D")
-        ended = graph["deleted_at"].dt.floor("D")
-        for day in sorted(set(began) | set(ended.dropna())):
+        sizes = graph["size"].fillna(0).to_numpy(float)
+        began, ended = (
+            graph[column].dt.tz_localize(None).to_numpy("datetime64[D]")
+            for column in ("started_at", "deleted_at")
+        )
+        for day in sorted(set(began) | set(ended[~np.isnat(ended)])):
             here = (began <= day) & ~(ended <= day)
             rows.append(
                 key
                 | {
-                    "day": day.tz_localize(None),
+                    "day": pd.Timestamp(day),
                     "backups": here.sum(),
                     "stored_mb": sizes[here].sum(),
                     "added_mb": sizes[began == day].sum(),
@@ -241,10 +259,12 @@ FITTED = ["mb_per_day", "r2"] + [
 ]
 
 
+@once
 def growth(history: History) -> pd.DataFrame:
     rows = []
+    successes = dict(iter(history.successes.groupby(KEYS)))
     for key, graph in _per(size_trend(history).dropna(subset=["size_mb"])):
-        good = history.of(history.successes, tuple(key.values()))
+        good = successes[tuple(key.values())]
         recent = graph.sort_values("day").tail(97)
         last = recent["day"].iloc[-1]
         change = _last_level(recent["size_mb"].tolist())
@@ -280,7 +300,7 @@ def gaps(history: History) -> list[dict[str, Any]]:
     """Every time without a new success: ends are None while it is open."""
     found = []
     for key in history.names:
-        mine = history.of(history.backups, key)
+        mine = history.backups_of.get(key, history.backups[:0])
         good = mine[mine["status"] == "success"]
         bounds = [(row.started_at, row.id) for row in good.itertuples()]
         if len(mine) and (not bounds or mine["started_at"].iloc[0] < bounds[0][0]):
@@ -301,36 +321,39 @@ def gaps(history: History) -> list[dict[str, Any]]:
     return found
 
 
+def _hours(at: pd.Timestamp) -> float:
+    return at.timestamp() / 3600
+
+
 def adherence(history: History) -> pd.DataFrame:
     rows = []
-    per_graph: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    per_graph: dict[tuple[str, str], list[tuple[float, float, bool]]] = {}
     for gap in gaps(history):
-        per_graph.setdefault((gap["project_id"], gap["graph_id"]), []).append(gap)
+        ended = np.inf if gap["ended_at"] is None else _hours(gap["ended_at"])
+        per_graph.setdefault((gap["project_id"], gap["graph_id"]), []).append(
+            (_hours(gap["began_at"]), ended, gap["backup_before"] is not None)
+        )
     for key in history.names:
-        until = history.known_until(key)
-        if until is None:
+        last = history.known_until(key)
+        if last is None:
             continue
-        mine = per_graph.get(key, [])
-        first = min([until, *(gap["began_at"] for gap in mine)])
-        for day in pd.date_range(first.floor("D"), until.floor("D"), freq="D"):
-            tomorrow = day + pd.Timedelta(days=1)
+        until, mine = _hours(last), per_graph.get(key, [])
+        first = min([until, *(began for began, _, _ in mine)])
+        for day in np.arange(first // 24 * 24, until + 1e-9, 24):
             touching = [
-                (gap["began_at"], gap["ended_at"] or until)
-                for gap in mine
-                if gap["began_at"] < tomorrow and (gap["ended_at"] or tomorrow) >= day
+                (began, until if ended == np.inf else ended)
+                for began, ended, _ in mine
+                if began < day + 24 and ended >= day
             ]
-            started = [
-                gap for gap in mine if gap["backup_before"] and day <= gap["began_at"] < tomorrow
-            ]
-            ages = [(min(end, tomorrow, until) - begin) / HOUR for begin, end in touching]
+            ages = [min(end, day + 24, until) - begin for begin, end in touching]
             rows.append(
                 {
                     "project_id": key[0],
                     "graph_id": key[1],
-                    "day": day.tz_localize(None),
-                    "successes": len(started),
+                    "day": pd.Timestamp(day * 3600, unit="s"),
+                    "successes": sum(after and day <= at < day + 24 for at, _, after in mine),
                     "longest_gap_hours": max(
-                        ((end - begin) / HOUR for begin, end in touching), default=np.nan
+                        (end - begin for begin, end in touching), default=np.nan
                     ),
                     "oldest_age_hours": max(ages, default=np.nan),
                 }
@@ -449,6 +472,7 @@ def reliability(history: History) -> pd.DataFrame:
     return history.frame(rows)
 
 
+@once
 def recovery_point(history: History) -> pd.DataFrame:
     per_graph = {tuple(key.values()): group for key, group in _per(history.successes)}
     gone = history.graphs.set_index(["project_id", "id"])["deleted_at"].to_dict()
@@ -487,6 +511,7 @@ def recovery_point(history: History) -> pd.DataFrame:
     return history.frame(rows)
 
 
+@once
 def anomalies(history: History) -> pd.DataFrame:
     rows = []
     for key, graph in _per(history.successes):
@@ -543,6 +568,7 @@ def inventory(history: History) -> pd.DataFrame:
     return history.frame(rows)
 
 
+@once
 def running(history: History) -> pd.DataFrame:
     rows = []
     durations = {tuple(k.values()): g["duration"].dropna() for k, g in _per(history.successes)}
@@ -569,6 +595,7 @@ def running(history: History) -> pd.DataFrame:
     return history.frame(rows)
 
 
+@once
 def load_health(history: History) -> pd.DataFrame:
     rows = []
     for key in history.names:

@@ -6,7 +6,9 @@ carry one graph for each awkward case (`EDGE_GRAPHS`). One million backups take 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -81,12 +83,10 @@ def write_database(
 ) -> Path:
     """Write a history of `backups` backups, the newest shortly before `now` (default: now)."""
     moment = now or datetime.now(UTC)
+    write_empty(path, views=views)
     connection = duckdb.connect(str(path))
     try:
         catalog = _quoted(_scalar(connection, "SELECT current_database()"))
-        connection.execute(f"CREATE SCHEMA {catalog}.ges")
-        for table, columns in TABLES.items():
-            connection.execute(f"CREATE TABLE {catalog}.ges.{table} ({columns})")
         each = max(backups // max(graphs, 1), 1)
         for part, first in enumerate(range(0, graphs, PART_GRAPHS)):
             some = min(PART_GRAPHS, graphs - first)
@@ -97,11 +97,28 @@ def write_database(
             f"INSERT INTO {catalog}.ges._dlt_loads VALUES ('1700000000.0', 'ges', 0, ?, 'h')",
             [moment],
         )
-        if views:
-            rebuild(connection)
     finally:
         connection.close()
     return path
+
+
+def write_empty(path: Path, *, views: bool = True) -> None:
+    """Write the tables of a history without a row; those of one file name are made once."""
+    path.write_bytes(_empty(path.name, views=views))
+
+
+@lru_cache(maxsize=16)
+def _empty(name: str, *, views: bool) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        with duckdb.connect(str(path)) as connection:
+            catalog = _quoted(_scalar(connection, "SELECT current_database()"))
+            connection.execute(f"CREATE SCHEMA {catalog}.ges")
+            for table, columns in TABLES.items():
+                connection.execute(f"CREATE TABLE {catalog}.ges.{table} ({columns})")
+            if views:
+                rebuild(connection)
+        return path.read_bytes()
 
 
 def _write_fleet(
@@ -341,9 +358,8 @@ def _quoted(name: str) -> str:
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    row = connection.execute(sql).fetchone()
-    assert row is not None
-    return row[0]
+    ((value,),) = connection.execute(sql).fetchall()
+    return value
 
 
 EDGE_GRAPHS = tuple(sorted({record["graph_id"] for record in edge_backups(DAY_MS * 20_000)}))

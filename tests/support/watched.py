@@ -16,16 +16,13 @@ import duckdb
 import numpy as np
 
 from ges_history.warehouses.duckdb_file import DuckDbFile
-from synthetic import PROJECT, TABLES, insert_rows
+from synthetic import PROJECT, insert_rows, write_empty
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC).replace(microsecond=0, second=7)  # never at midnight, a border of days
 GOOD = ("complete", "incremental")
 WHOLE = "*"
-
-PROJECTS = """CREATE TABLE {catalog}.ges.projects (id VARCHAR, name VARCHAR, region VARCHAR,
-    first_listed_at TIMESTAMPTZ, last_listed_at TIMESTAMPTZ)"""
 
 
 @dataclass(frozen=True)
@@ -102,18 +99,10 @@ def write_history(
     """Write a history's tables, whose views are made when it is read."""
     written = Written(path, list(lives), list(projects), now)
     rows = _rows(written)
-    connection = duckdb.connect(str(path))
-    try:
-        catalog = f'"{path.stem}"'
-        connection.execute(f"CREATE SCHEMA {catalog}.ges")
-        for table, columns in TABLES.items():
-            connection.execute(f"CREATE TABLE {catalog}.ges.{table} ({columns})")
-        if "projects" not in TABLES:
-            connection.execute(PROJECTS.format(catalog=catalog))
+    write_empty(path, views=False)
+    with duckdb.connect(str(path)) as connection:
         for table, contents in rows.items():
-            insert_rows(connection, f"{catalog}.ges.{table}", contents)
-    finally:
-        connection.close()
+            insert_rows(connection, f'"{path.stem}".ges.{table}', contents)
     return written
 
 

@@ -105,7 +105,7 @@ def found_by_graph(found: Check) -> dict[tuple[str, str, str], Finding]:
     return {(f.project_id, f.graph_id, f.rule): f for f in found.findings if f.graph_id}
 
 
-@examples(25)
+@examples(15)
 @given(FLEETS, st.fixed_dictionaries(TARGETS))
 def test_every_kind_is_judged_as_its_definition_says(
     fleet: list[Life], targets: dict[str, float]
@@ -127,7 +127,7 @@ def test_every_kind_is_judged_as_its_definition_says(
                 )
 
 
-@examples(20)
+@examples(12)
 @given(FLEETS, st.integers(1, 60), st.integers(0, 45), st.integers(1, 45))
 def test_each_time_in_which_a_last_success_was_too_old_is_found(
     fleet: list[Life], hours: int, since_days: int, length_days: int
