@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +15,34 @@ from ges_emulator import Emulator, Fleet
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
 from ges_history.warehouses.lake import LakeWarehouse
+from ges_history.warehouses.seam import Read
 from harness import FIRST_MS, Row, fill, settings_for, the_graph
 from lake_place import Place
 
 PAGE_SIZE = 4
 PROGRAM = "import json, sys; from ges_history.loading.projects import load; load(**json.loads(sys.argv[1]))"
+
+
+@dataclass
+class LakeRows:
+    """What a lake holds, each of its tables in the state of their first reading."""
+
+    read: Read
+
+    @property
+    def backups(self) -> dict[str, Row]:
+        """The backups by their ids; fails where an id came twice."""
+        rows = self.read("SELECT * FROM ges.backups").to_pylist()
+        repeated = [key for key, times in Counter(row["id"] for row in rows).items() if times > 1]
+        assert not repeated
+        return {row["id"]: row for row in rows}
+
+    def keys(self, table: str, *key: str) -> list[tuple[Any, ...]]:
+        """The keys of a table's rows, sorted; each once, or else it fails."""
+        rows = self.read(f"SELECT {', '.join(key)} FROM ges.{table}").to_pylist()
+        found = sorted(tuple(row.values()) for row in rows)
+        assert len(found) == len(set(found))
+        return found
 
 
 @dataclass
@@ -34,20 +59,11 @@ class LakeLife:
     def lake(self) -> LakeWarehouse:
         return self.place.warehouse(self.host)
 
-    @property
-    def backups(self) -> dict[str, Row]:
-        """The backups by their ids; fails where an id came twice."""
-        rows = self.lake.read("SELECT * FROM ges.backups").to_pylist()
-        repeated = [key for key, times in Counter(row["id"] for row in rows).items() if times > 1]
-        assert not repeated
-        return {row["id"]: row for row in rows}
-
-    def keys(self, table: str, *key: str) -> list[tuple[Any, ...]]:
-        """The keys of a table's rows, sorted; each once, or else it fails."""
-        rows = self.lake.read(f"SELECT {', '.join(key)} FROM ges.{table}").to_pylist()
-        found = sorted(tuple(row.values()) for row in rows)
-        assert len(found) == len(set(found))
-        return found
+    @contextmanager
+    def reading(self) -> Iterator[LakeRows]:
+        """What the lake holds now."""
+        with self.lake.reading() as read:
+            yield LakeRows(read)
 
     @property
     def arguments(self) -> dict[str, Any]:

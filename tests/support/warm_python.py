@@ -29,12 +29,18 @@ PRELOADED = (
     "ges_history.commands.report",
     "ges_history.loading.projects",
     "ges_history.warehouses.duckdb_destination",
+    "ges_history.warehouses.lake_destination",
+    "pandas",
+    "pendulum",
     "psycopg2",
     "pyarrow.parquet",
     "rich.progress",
+    "s3fs",
 )
-READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ", "LD_PRELOAD")
-"""Variables that an interpreter, or its loader, reads before any import."""
+READ_AT_THE_START = ("PYTHON", "LANG", "LC_", "TZ")
+"""Variables that an interpreter reads before any import."""
+PRELOAD = "LD_PRELOAD"
+"""What the loader reads before an interpreter; for each of its values there is a server."""
 LARGEST_REQUEST = 1 << 17
 
 
@@ -89,7 +95,8 @@ class WarmPopen(subprocess.Popen[Any]):
             own if one == -1 else one for own, one in enumerate((pipes[0], pipes[3], pipes[5]))
         ]
         try:
-            socket.send_fds(_server(), [json.dumps(request).encode()], [*streams, told])
+            server = _server(env.get(PRELOAD))
+            socket.send_fds(server, [json.dumps(request).encode()], [*streams, told])
         finally:
             os.close(told)
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -113,14 +120,15 @@ class WarmPopen(subprocess.Popen[Any]):
 
 
 @functools.cache
-def _server() -> socket.socket:
+def _server(preload: str | None) -> socket.socket:
     """Where to ask; it ends with this process."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         server = subprocess.Popen(
             [sys.executable, __file__, str(its.fileno())],
             pass_fds=[its.fileno()],
-            env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+            env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+            | ({} if preload is None else {PRELOAD: preload}),
             cwd="/",
         )
 
@@ -145,9 +153,10 @@ def serve(asked: socket.socket) -> dict[str, Any] | None:
                     os.write(told, b"%d" % code)
                 os.close(told)
                 continue
-            message, (*streams, told), _, _ = socket.recv_fds(asked, LARGEST_REQUEST, 4)
+            message, passed, _, _ = socket.recv_fds(asked, LARGEST_REQUEST, 4)
             if not message:
                 return None
+            *streams, told = passed
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # no thread of Python runs here
                 pid = os.fork()

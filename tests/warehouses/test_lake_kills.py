@@ -1,24 +1,27 @@
 """Killed at any write, the next single load brings every table right."""
 
+import itertools
 import os
 import random
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ges_emulator import Emulator, Fleet
 from harness import NOW, differences, fleet_of, the_graph
 from lake_life import LakeLife
-from lake_place import Place, bucket_place
+from lake_place import Place
 from s3_proxy import Moment, Proxy, running_proxy
 from s3_server import S3Server
 from torn_writes import torn
 
 WRITES_OF_A_LOAD = 34
 """At least as many as any load here makes: tables, rows, log entries, dlt's files, the lease."""
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 
 @pytest.fixture
@@ -35,17 +38,8 @@ def proxy(s3: S3Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def bucket_life(
-    s3: S3Server,
-    proxy: Proxy,
-    fleet: Fleet,
-    emulator: Emulator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> LakeLife:
-    place = bucket_place(S3Server(proxy.endpoint), tmp_path)
-    place.enter(monkeypatch)
-    return LakeLife(place, fleet, emulator)
+def bucket_life(bucket_lake: Place, fleet: Fleet, emulator: Emulator) -> LakeLife:
+    return LakeLife(bucket_lake, fleet, emulator)
 
 
 @pytest.fixture
@@ -56,18 +50,19 @@ def folder_life(folder_lake: Place, fleet: Fleet, emulator: Emulator) -> LakeLif
 def assert_whole(life: LakeLife) -> None:
     """All tables hold what the fleet has, each key once."""
     broken = {f"broken{number}": "is missing" for number in range(1, life.moves + 1)}
-    assert differences(life, life.fleet) == broken
     graphs = sorted((graph.id,) for graph in life.fleet.graphs)
-    assert life.keys("graphs", "id") == graphs
-    assert life.keys("listings", "graph_id") == graphs
-    assert life.keys("projects", "id") == [(life.fleet.project_id,)]
-    assert len(life.keys("rejected_backups", "record_hash")) == life.moves
+    with life.reading() as rows:
+        assert differences(rows, life.fleet) == broken
+        assert rows.keys("graphs", "id") == graphs
+        assert rows.keys("listings", "graph_id") == graphs
+        assert rows.keys("projects", "id") == [(life.fleet.project_id,)]
+        assert len(rows.keys("rejected_backups", "record_hash")) == life.moves
 
 
 def killed_load(life: LakeLife, proxy: Proxy, at: int, moment: Moment) -> bool:
     """A load in a process that is killed at a write; whether it got that far."""
     proxy.aim(at, moment)
-    with life.start_load() as process:
+    with life.start_load(**S3Server(proxy.endpoint).settings(life.lake.storage.bucket)) as process:
         proxy.victim = process.pid
         status = process.wait(280)
     proxy.aim(None)
@@ -76,13 +71,11 @@ def killed_load(life: LakeLife, proxy: Proxy, at: int, moment: Moment) -> bool:
 
 
 def points(count: int) -> list[tuple[int, Moment]]:
-    """Some of the writes, all of them in a soak."""
-    every: list[tuple[int, Moment]] = [
-        (at, moment) for at in range(WRITES_OF_A_LOAD) for moment in ("before", "after")
-    ]
+    """Some of the writes, all of them in a soak; as many before them as after."""
     if "GES_SOAK" in os.environ:
-        return every
-    return sorted(random.Random(4).sample(every, count))
+        return [(at, moment) for at in range(WRITES_OF_A_LOAD) for moment in MOMENTS]
+    some = sorted(random.Random(4).sample(range(WRITES_OF_A_LOAD), count))
+    return list(zip(some, itertools.cycle(MOMENTS)))
 
 
 @pytest.mark.parametrize(("at", "moment"), points(2))
@@ -97,21 +90,21 @@ def test_a_first_load_is_killed_at_a_write(
 def test_a_load_is_killed_at_a_write(bucket_life: LakeLife, proxy: Proxy) -> None:
     bucket_life.load()
     killed = []
-    for at, moment in points(3):
+    for at, moment in points(2):
         bucket_life.move_on()
         if killed_load(bucket_life, proxy, at, moment):
             killed.append((at, moment))
         bucket_life.load()
         assert_whole(bucket_life)
-        assert bucket_life.load().backups["changed"] == 0
     assert killed
+    assert bucket_life.load().backups["changed"] == 0
 
 
 def test_a_load_is_killed_at_a_write_and_its_host_is_lost(
     bucket_life: LakeLife, proxy: Proxy
 ) -> None:
     bucket_life.load()
-    for number, (at, moment) in enumerate(points(2)):
+    for number, (at, moment) in enumerate(points(1)):
         bucket_life.move_on()
         killed_load(bucket_life, proxy, at, moment)
         bucket_life.host = f"host{number}"
@@ -136,8 +129,14 @@ def test_loads_into_a_folder_are_killed_at_any_time(folder_life: LakeLife) -> No
         assert_whole(life)
 
 
-@pytest.mark.parametrize("percent", [0, 50])
-@pytest.mark.parametrize("folder", ["", "_dlt_version/", "_dlt_pipeline_state/", "_dlt_loads/"])
+TORN = [("", 0), ("_dlt_version/", 50), ("_dlt_pipeline_state/", 0), ("_dlt_loads/", 50)]
+MORE_TORN = [(folder, 50 - percent) for folder, percent in TORN]
+
+
+@pytest.mark.parametrize(
+    ("folder", "percent"),
+    [*TORN, *(pytest.param(*each, marks=pytest.mark.soak) for each in MORE_TORN)],
+)
 def test_a_first_load_into_a_folder_is_killed_in_a_write_of_dlts(
     folder_life: LakeLife, torn_write: Path, folder: str, percent: int
 ) -> None:
@@ -148,21 +147,29 @@ def test_a_first_load_into_a_folder_is_killed_in_a_write_of_dlts(
         assert_whole(folder_life)
 
 
+@pytest.mark.parametrize(
+    ("empty_on", "half_on"),
+    [("here", "elsewhere"), pytest.param("there", "here", marks=pytest.mark.soak)],
+)
 @pytest.mark.parametrize("name", ["init", "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"])
 def test_what_an_earlier_version_left_half_of_dlts_files_is_passed_over(
-    folder_life: LakeLife, name: str
+    folder_life: LakeLife, name: str, empty_on: str, half_on: str
 ) -> None:
-    folder_life.load()
-    for part, folder_life.host in (0, "here"), (0.5, "here"), (0, "there"), (0.5, "elsewhere"):
-        found = Path(folder_life.lake.storage.location(name))
+    life = folder_life
+    life.load()
+    for part, host in (0, empty_on), (0.5, half_on):
+        found = Path(life.lake.storage.location(name))
         file = max(found.glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns, default=found)
         whole = file.read_bytes()
         file.write_bytes(whole[: int(len(whole) * part)])
-        assert_whole(folder_life)
-        folder_life.move_on()
-        the_graph(folder_life.fleet).backups[-1].record[f"new_{folder_life.moves}"] = "a column"
-        folder_life.load()
-        assert_whole(folder_life)
+        with life.reading() as rows:
+            assert len(rows.keys("_dlt_loads", "load_id")) == life.moves + 1
+            assert len(rows.keys("_dlt_version", "version_hash")) <= life.moves + 1
+        life.host = host
+        life.move_on()
+        the_graph(life.fleet).backups[-1].record[f"new_{life.moves}"] = "a column"
+        life.load()
+        assert_whole(life)
 
 
 def spilled(below: Path) -> list[str]:

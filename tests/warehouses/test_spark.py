@@ -24,6 +24,7 @@ from ges_history.reports.read import read_table
 from ges_history.reports.views import view_statements
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.lake import LakeWarehouse
+from ges_history.warehouses.seam import Warehouse
 from ges_history.warehouses.spark import SCRATCH, SparkLake
 from lake_copy import copy_history
 from lake_place import RUNTIME, Place, bucket_place, folder_place
@@ -32,7 +33,7 @@ from spark_server import other_server, running_sail
 from synthetic import write_database
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet:FutureWarning")
-SEEDS = (0, 1)
+SEEDS = (0, pytest.param(1, marks=pytest.mark.soak))
 OF_NOW = {
     "load_age_hours": 0.1,
     "rpo_age_hours": 0.1,
@@ -107,31 +108,27 @@ def differences(view: str, one: pa.Table, other: pa.Table) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("view", view_names())
-def test_a_lake_answers_as_the_file_does(
-    view: str, histories: tuple[DuckDbFile, LakeWarehouse]
-) -> None:
-    file, lake = histories
-    query = f"SELECT * FROM reports.{view}"
-    expected, found = file.read(query), lake.read(query)
-    assert found.schema.names == expected.schema.names
-    assert expected.num_rows > 0
-    assert differences(view, expected, found) == []
+def assert_same_reports(one: Warehouse, other: Warehouse) -> None:
+    wrong = []
+    with one.reading() as expecting, other.reading() as finding:
+        for view in view_names():
+            query = f"SELECT * FROM reports.{view}"
+            expected, found = expecting(query), finding(query)
+            assert found.schema.names == expected.schema.names
+            assert expected.num_rows > 0
+            wrong += differences(view, expected, found)
+    assert wrong == []
+
+
+def test_a_lake_answers_as_the_file_does(histories: tuple[DuckDbFile, LakeWarehouse]) -> None:
+    assert_same_reports(*histories)
 
 
 def test_spark_answers_as_duckdb_does(
     histories: tuple[DuckDbFile, LakeWarehouse], remote: str
 ) -> None:
-    _, lake = histories
-    wrong = []
-    with lake.reading() as duck, SparkLake(lake, remote).reading() as spark:
-        for view in view_names():
-            query = f"SELECT * FROM reports.{view}"
-            expected, found = duck(query), spark(query)
-            assert found.schema.names == expected.schema.names
-            assert expected.num_rows > 0
-            wrong += differences(view, expected, found)
-    assert wrong == []
+    file, lake = histories
+    assert_same_reports(file, SparkLake(lake, remote))
     assert not list(Path(lake.storage.bucket, SCRATCH).glob("*"))
 
 
@@ -171,9 +168,10 @@ def test_the_printed_views_run_in_a_catalogue_of_ones_own(
     assert len(statements) == len(view_statements("spark")) + 1
     for statement in statements:
         session.sql(statement).collect()
-    for view in view_names():
-        query = f"SELECT * FROM reports.{view}"
-        assert differences(view, lake.read(query), session.sql(query).toArrow()) == []
+    with lake.reading() as duck:
+        for view in view_names():
+            query = f"SELECT * FROM reports.{view}"
+            assert differences(view, duck(query), session.sql(query).toArrow()) == []
     session.stop()
 
 
