@@ -280,8 +280,8 @@ def test_rows_and_reports_are_those_of_duckdb(
                 each.load(emulator)
             the_graph(fleet).delete_backup(f"g1-b{step}")
             fill(the_graph(fleet, "g2"), 1, first=60 + step)
-        left_out = {"_dlt_load_id", "cursor", "listed_at", "last_complete_at", "deleted_at"}
-        left_out |= {"first_seen_at", "first_listed_at", "last_listed_at", "requests"}
+        left_out = {"_dlt_load_id", "cursor", "listed_at", "last_complete_at", "last_read_at"}
+        left_out |= {"deleted_at", "first_seen_at", "first_listed_at", "last_listed_at", "requests"}
         for table in TABLES:
             one, two = (
                 sorted(
