@@ -13,7 +13,9 @@ import sqlglot
 from ges_history import connect, read_report
 from ges_history.reports.catalogue import column_texts
 from ges_history.reports.views import (
+    LATER_COLUMNS,
     descriptions,
+    known_columns,
     rebuild,
     report_names,
     time_column,
@@ -373,3 +375,9 @@ def test_no_column_is_described_that_is_not_there(fleet: Path) -> None:
     with connect(fleet) as history:
         for view in view_names():
             assert set(history.sql(f"FROM reports.{view}").columns) == set(column_texts(view))
+
+
+def test_a_column_that_earlier_releases_lack_has_the_type_that_a_load_gives_it() -> None:
+    known = known_columns()
+    for table, columns in LATER_COLUMNS.items():
+        assert {name: known[table][name]["type"] for name in columns} == columns

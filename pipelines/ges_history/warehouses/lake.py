@@ -105,6 +105,7 @@ class LakeWarehouse:
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
+        from ges_history.warehouses.lake_storage import missing_fields  # noqa: PLC0415
         from ges_history.warehouses.lake_upsert import (  # noqa: PLC0415
             add_columns,
             fenced,
@@ -116,7 +117,7 @@ class LakeWarehouse:
         with self._explained():
             listings, projects = self.storage.opened("listings"), self.storage.opened("projects")
             fence.check()
-            add_columns(listings, "listings", fence)
+            add_columns(listings, "listings", missing_fields(listings, "listings"), fence)
             merger = listings.merge(
                 listed,
                 of_project,

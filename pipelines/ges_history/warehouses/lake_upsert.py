@@ -20,13 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from ges_history.warehouses.lake_lock import Fence
-from ges_history.warehouses.lake_storage import (
-    LakeStorage,
-    missing_fields,
-    partition_of,
-    schema_of,
-    text,
-)
+from ges_history.warehouses.lake_storage import LakeStorage, partition_of, schema_of, text
 from ges_history.warehouses.layout import quoted
 
 if TYPE_CHECKING:
@@ -135,7 +129,6 @@ class _Upsert:
 
     def _add_columns(self, present: dict[str, str]) -> None:
         """Columns that came, and those for values that do not fit into the one of their name."""
-        from deltalake import Field  # noqa: PLC0415
         from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_schema  # noqa: PLC0415
 
         there = schema_of(self._table)
@@ -146,10 +139,7 @@ class _Upsert:
         wanted += [
             pa.field(name, pa.string()) for name in self._strays.values() if name not in there.names
         ]
-        if wanted:
-            fields = [Field.from_arrow(field.with_nullable(True)) for field in wanted]
-            self._table.alter.add_columns(fields, commit_properties=self._commit())
-            self._fence.due.add(self._staged.table)
+        add_columns(self._table, self._staged.table, wanted, self._fence)
 
     def _find_strays(self, there: pa.Schema, present: dict[str, str]) -> dict[str, str]:
         """{column: the one that takes its values as text}, where another project chose the type."""
@@ -297,12 +287,14 @@ def fenced(opened: "DeltaTable", fence: Fence) -> "CommitProperties":
     return CommitProperties(app_transactions=[Transaction(app, number)])
 
 
-def add_columns(opened: "DeltaTable", table: str, fence: Fence) -> None:
-    """Add the columns of this version that a table of an earlier one lacks."""
+def add_columns(
+    opened: "DeltaTable", table: str, missing: Sequence[pa.Field], fence: Fence
+) -> None:
+    """Add columns, null in the rows that are there, to a table; `table` is its name."""
     from deltalake import Field  # noqa: PLC0415
 
-    if missing := missing_fields(opened, table):
-        fields = [Field.from_arrow(field) for field in missing]
+    if missing:
+        fields = [Field.from_arrow(field.with_nullable(True)) for field in missing]
         opened.alter.add_columns(fields, commit_properties=fenced(opened, fence))
         fence.due.add(table)
 

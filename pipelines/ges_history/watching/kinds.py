@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ges_history.reports.overview import HEALTHY
 from ges_history.watching.facts import RECENT_SIZES, Graph, Project
 
 Severity = Literal["critical", "warning"]
@@ -206,7 +207,7 @@ def _failed_listing(graph: Graph, _: float) -> Judgement:
     if graph.outcome is None:
         return Judgement("unknown", None, None, "it was never asked for")
     words = graph.outcome + (f", {graph.error_code}" if graph.error_code else "")
-    is_good = graph.outcome in ("complete", "incremental")
+    is_good = graph.outcome in HEALTHY
     return Judgement("met" if is_good else "violated", None, None, f"its last listing: {words}")
 
 
