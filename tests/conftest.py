@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ges_emulator import Emulator, Fleet
-from harness import Warehouse, fleet_of
-from ledger import Ledger
+from harness import ORDERS, Warehouse, fleet_of
+from ledger import Keeper, Ledger
 
 pytest_plugins = ["postgres_server", "postgres_history", "torn_writes", "beginnings"]
 
@@ -50,6 +50,24 @@ def warehouse(tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "pipelines")
+
+
+@pytest.fixture
+def learner(tmp_path: Path) -> Ledger:
+    """A ledger that finds the size of pages, as a warehouse does where nothing is said of it."""
+    return Ledger(tmp_path / "pipelines", page_size="auto")
+
+
+@pytest.fixture(params=ORDERS)
+def order(request: pytest.FixtureRequest) -> str:
+    """In which the server lists."""
+    return str(request.param)
+
+
+@pytest.fixture
+def kept(order: str, warehouse: Warehouse, learner: Ledger) -> Keeper:
+    """A warehouse for one order, a ledger for the others, which decide what is read."""
+    return warehouse if order == "old_to_new" else learner
 
 
 @pytest.fixture

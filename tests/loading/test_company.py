@@ -260,7 +260,7 @@ def test_both_copies_go_on(
 ) -> None:
     copy = Warehouse(tmp_path / "copy.duckdb")
     shutil.copy(loaded_in_pages.path, copy.path)
-    for number in range(2):
+    for number in range(3):
         fill(the_graph(fleet), 1, first=50 + number)
         for each in (copy, loaded_in_pages) if number % 2 else (loaded_in_pages, copy):
             assert each.load(emulator, page_size=2).backups["new"] == 1
@@ -273,12 +273,12 @@ def test_database_restored_from_an_old_copy_catches_up(
     the_graph(fleet).add_backup(NOW, id="running", status="backing_up")
     warehouse.load(emulator, page_size=2)
     shutil.copy(warehouse.path, tmp_path / "old")
-    for number in range(2):
+    for number in range(3):
         fill(the_graph(fleet), 2, first=50 + 2 * number)
         warehouse.load(emulator, page_size=2)
     the_graph(fleet).backups[-1].finish()
     shutil.copy(tmp_path / "old", warehouse.path)
-    assert warehouse.load(emulator, page_size=2).backups["new"] == 4
+    assert warehouse.load(emulator, page_size=2).backups["new"] == 6
     assert_exact(warehouse, fleet)
 
 
@@ -397,6 +397,7 @@ def test_any_file_name(tmp_path: Path, emulator: Emulator, fleet: Fleet, name: s
         catalog = plain.execute("SELECT current_database()").fetchall()[0][0].replace('"', '""')
         rows = plain.execute(f'SELECT sum(backups) FROM "{catalog}".reports.inventory').fetchall()
     assert rows == [(6,)]
+    assert warehouse.load(emulator, page_size=2).outcome == "unchanged"
 
 
 @pytest.mark.parametrize("name", ["ges.duckdb", "o'brien.duckdb"])

@@ -87,6 +87,7 @@ POINTS = [
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
+    before(f"{WAREHOUSE}.touch"),
     after(f"{WAREHOUSE}.touch"),
 ]
 MORE_POINTS = [
@@ -102,7 +103,6 @@ MORE_POINTS = [
     after(f"{LOAD}.create_followup_jobs", 3),
     before(f"{LOADING}.complete_load_package"),
     after(f"{WAREHOUSE}._prune"),
-    before(f"{WAREHOUSE}.touch"),
     after("ges_history.reports.views.rebuild"),
 ]
 POINTS_OF_A_FIRST_LOAD = [
@@ -217,23 +217,23 @@ def test_a_process_that_is_killed_was_forked_with_all_imported() -> None:
     ids=str,
 )
 def test_next_load_is_exact_after_a_kill(begun: Life, point: Point) -> None:
-    begun.move_on()
-    assert killed_load(begun.warehouse, begun.settings, point) == -signal.SIGKILL
-    committed = was_committed(begun.warehouse)
-    begun.forget_the_fleeting()
-    begun.load()
-    assert_whole(begun, fleeting=committed)
+    assert_mended_after_a_kill(begun, point)
     assert begun.load().outcome == "unchanged"
 
 
-@pytest.mark.parametrize("point", POINTS_OF_A_FIRST_LOAD, ids=str)
-def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) -> None:
+def assert_mended_after_a_kill(life: Life, point: Point) -> None:
+    """Much happens, a load is killed at a point, and the next one brings everything right."""
     life.move_on()
     assert killed_load(life.warehouse, life.settings, point) == -signal.SIGKILL
     committed = was_committed(life.warehouse)
     life.forget_the_fleeting()
     life.load()
     assert_whole(life, fleeting=committed)
+
+
+@pytest.mark.parametrize("point", POINTS_OF_A_FIRST_LOAD, ids=str)
+def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) -> None:
+    assert_mended_after_a_kill(life, point)
 
 
 def test_killed_again_and_again_while_it_mends(begun: Life) -> None:

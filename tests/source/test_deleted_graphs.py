@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,28 +14,10 @@ from ges_history.loading.projects import load
 from ges_history.reports.page import page_text
 from ges_history.warehouses import warehouse_for
 from harness import FIRST_MS, TOKEN, Asked, Warehouse, expected_row, fill, fleet_of, the_graph
-from ledger import Ledger
-
-Kept = Warehouse | Ledger
+from ledger import Keeper, Ledger
 
 ALWAYS = {"full_listing_interval": "0s"}
 """The interval is over with each load."""
-
-
-@pytest.fixture(params=["old_to_new", "new_to_old", "shuffled"])
-def order(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path, page_size="auto")
-
-
-@pytest.fixture
-def kept(order: str, warehouse: Warehouse, ledger: Ledger) -> Kept:
-    """A warehouse for one order, a ledger for the others, which decide what is read."""
-    return warehouse if order == "old_to_new" else ledger
 
 
 @pytest.fixture
@@ -62,21 +43,21 @@ def listed(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def assert_whole(kept: Kept, fleet: Fleet) -> None:
+def assert_whole(kept: Keeper, fleet: Fleet) -> None:
     rows = kept.backups
     wanted = listed(fleet)
     assert {key for key, row in rows.items() if row["deleted_at"] is None} == set(wanted)
     assert {key: {name: rows[key][name] for name in row} for key, row in wanted.items()} == wanted
 
 
-def graphs_of(kept: Kept) -> dict[str, bool]:
+def graphs_of(kept: Keeper) -> dict[str, bool]:
     """Whether each graph is marked; none stands there twice."""
     rows = kept.rows("graphs")
     assert len({row["id"] for row in rows}) == len(rows)
     return {row["id"]: row["deleted_at"] is not None for row in rows}
 
 
-def told(kept: Kept) -> Any:
+def told(kept: Keeper) -> Any:
     """What came of asking for what deleted graphs have left."""
     (project,) = kept.rows("projects")
     return json.loads(project["cursor"])["deleted_graphs_outcome"]
@@ -88,7 +69,7 @@ def reported(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_what_a_deleted_graph_has_left_is_found_followed_and_marked(
-    emulator: Emulator, fleet: Fleet, kept: Kept
+    emulator: Emulator, fleet: Fleet, kept: Keeper
 ) -> None:
     outcome = kept.load(emulator)
     assert (outcome.exit_code, outcome.graphs) == (0, {"total": 4, "listed": 4, "failed": 0})
@@ -120,9 +101,9 @@ def test_what_a_deleted_graph_has_left_is_found_followed_and_marked(
 
 @pytest.mark.parametrize("cap", [None, 10])
 def test_a_graph_that_is_deleted_while_it_is_followed_keeps_its_backups(
-    order: str, cap: int | None, warehouse: Warehouse, ledger: Ledger
+    order: str, cap: int | None, warehouse: Warehouse, learner: Ledger
 ) -> None:
-    kept = warehouse if (order, cap) == ("old_to_new", None) else ledger
+    kept = warehouse if (order, cap) == ("old_to_new", None) else learner
     fleet = fleet_of(graphs=3, backups=40)
     with Emulator(fleet, order=order, page_cap=cap) as emulator:
         kept.load(emulator)
@@ -140,7 +121,9 @@ def test_a_graph_that_is_deleted_while_it_is_followed_keeps_its_backups(
         assert len(kept.deleted) == 41
 
 
-def test_where_nothing_was_deleted_it_costs_one_request_an_interval(order: str, kept: Kept) -> None:
+def test_where_nothing_was_deleted_it_costs_one_request_an_interval(
+    order: str, kept: Keeper
+) -> None:
     fleet = fleet_of(graphs=3, backups=40)
     with Emulator(fleet, order=order, page_cap=10) as emulator:
         for settings, times in (({}, 1), ({}, 0), (ALWAYS, 1), ({}, 0), ({"full": True}, 1)):
@@ -181,7 +164,7 @@ FAULTS = [
 ]
 
 
-def assert_does_not_tell(fault: Fault, kept: Kept) -> None:
+def assert_does_not_tell(fault: Fault, kept: Keeper) -> None:
     """Two loads while the project's listing is refused: without a problem, without a mark."""
     fleet = fleet_of(graphs=3, backups=5)
     with Emulator(fleet) as emulator:
@@ -202,9 +185,9 @@ def assert_does_not_tell(fault: Fault, kept: Kept) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_project_that_does_not_tell_is_no_problem_and_marks_nothing(
-    fault: Fault, ledger: Ledger
+    fault: Fault, learner: Ledger
 ) -> None:
-    assert_does_not_tell(fault, ledger)
+    assert_does_not_tell(fault, learner)
 
 
 def test_a_project_that_does_not_tell_is_no_problem_in_a_report(warehouse: Warehouse) -> None:
@@ -217,18 +200,18 @@ def test_a_project_that_does_not_tell_is_no_problem_in_a_report(warehouse: Wareh
     assert reported(warehouse, overview) == [(3, 2, 0)]
 
 
-def test_a_listing_that_breaks_off_is_no_evidence(ledger: Ledger) -> None:
+def test_a_listing_that_breaks_off_is_no_evidence(learner: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=30)
     fleet.delete_graph("g2")
     with Emulator(fleet, page_cap=10) as emulator:
-        ledger.load(emulator)
+        learner.load(emulator)
         fleet.deleted_graphs[0].delete_backup(fleet.deleted_graphs[0].backups[3])
         emulator.faults.add(Fault.http(403), path="all_backups", at=3)
-        assert ledger.load(emulator, **ALWAYS).exit_code == 0
-        assert told(ledger) == "forbidden"
-        assert ledger.deleted == set()
-        ledger.load(emulator, **ALWAYS)
-        assert_whole(ledger, fleet)
+        assert learner.load(emulator, **ALWAYS).exit_code == 0
+        assert told(learner) == "forbidden"
+        assert learner.deleted == set()
+        learner.load(emulator, **ALWAYS)
+        assert_whole(learner, fleet)
 
 
 def test_a_graph_that_fails_is_not_taken_from_the_project(warehouse: Warehouse) -> None:
@@ -253,27 +236,27 @@ def test_a_bad_record_of_a_deleted_graph_is_reported_once(warehouse: Warehouse) 
     assert [(row["graph_id"], row["backup_id"]) for row in warehouse.rejected] == [("g2", "bad")]
 
 
-def test_a_graph_that_comes_back_is_listed_by_itself_again(ledger: Ledger) -> None:
+def test_a_graph_that_comes_back_is_listed_by_itself_again(learner: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=4)
     kept = [(row.record, row.start_ms) for row in the_graph(fleet, "g2").backups]
     fleet.delete_graph("g2")
     with Emulator(fleet) as emulator:
-        ledger.load(emulator)
+        learner.load(emulator)
         fleet.forget_graph("g2")
         back = fleet.add_graph("g2")
         for record, start_ms in kept[1:]:
             back.add_record({**record, "graph_status": "200"}, start_ms=start_ms)
-        assert ledger.load(emulator, **ALWAYS).exit_code == 0
-        assert_whole(ledger, fleet)
-        assert ledger.deleted == {"g2-b0"}
-        assert graphs_of(ledger) == {"g1": False, "g2": False}
+        assert learner.load(emulator, **ALWAYS).exit_code == 0
+        assert_whole(learner, fleet)
+        assert learner.deleted == {"g2-b0"}
+        assert graphs_of(learner) == {"g1": False, "g2": False}
 
 
 @pytest.mark.parametrize("cap", [None, 3])
 def test_a_graph_that_comes_back_as_it_was_loses_its_marks(
-    cap: int | None, warehouse: Warehouse, ledger: Ledger
+    cap: int | None, warehouse: Warehouse, learner: Ledger
 ) -> None:
-    kept = warehouse if cap is None else ledger
+    kept = warehouse if cap is None else learner
     fleet = fleet_of(graphs=2, backups=10)
     with Emulator(fleet, page_cap=cap) as emulator:
         kept.load(emulator)
@@ -292,10 +275,10 @@ def test_a_graph_that_comes_back_as_it_was_loses_its_marks(
 @pytest.mark.parametrize("cap", [None, 3])
 @pytest.mark.parametrize("listings", [("graphs", "project"), ("project", "graphs")])
 def test_what_came_back_is_seen_though_the_other_listing_marked_it(
-    listings: tuple[str, str], cap: int | None, warehouse: Warehouse, ledger: Ledger
+    listings: tuple[str, str], cap: int | None, warehouse: Warehouse, learner: Ledger
 ) -> None:
     one, other = listings
-    kept = warehouse if cap is None else ledger
+    kept = warehouse if cap is None else learner
     fleet = fleet_of(graphs=2, backups=10)
     graph = the_graph(fleet)
     with Emulator(fleet, page_cap=cap) as emulator:
@@ -346,7 +329,7 @@ def test_a_history_that_never_asked_for_them_is_taken_over(warehouse: Warehouse)
 
 
 def test_the_two_listings_take_over_from_each_other(
-    emulator: Emulator, fleet: Fleet, kept: Kept
+    emulator: Emulator, fleet: Fleet, kept: Keeper
 ) -> None:
     for number, listing in enumerate(("graphs", "project", "graphs", "project", "graphs")):
         assert kept.load(emulator, listing=listing, **ALWAYS).exit_code == 0

@@ -1,7 +1,6 @@
 """A whole project in one listing: the same rows and marks as by graphs, deleted graphs included."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,31 +8,13 @@ import pytest
 from ges_backups.errors import SettingsError
 from ges_emulator import Emulator, Fault
 from harness import FIRST_MS, Asked, Warehouse, expected_row, fill, fleet_of, the_graph
-from ledger import Ledger
-
-Kept = Warehouse | Ledger
-
-
-@pytest.fixture(params=["old_to_new", "new_to_old", "shuffled"])
-def order(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+from ledger import Keeper, Ledger
 
 
 @pytest.fixture
 def emulator(order: str) -> Iterator[Emulator]:
     with Emulator(fleet_of(graphs=5, backups=40), order=order) as emulator:
         yield emulator
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path, page_size="auto")
-
-
-@pytest.fixture
-def kept(order: str, warehouse: Warehouse, ledger: Ledger) -> Kept:
-    """A warehouse for one order, a ledger for the others, which decide what is read."""
-    return warehouse if order == "old_to_new" else ledger
 
 
 @pytest.fixture
@@ -52,14 +33,14 @@ def listed(emulator: Emulator) -> dict[str, Any]:
     }
 
 
-def assert_whole(kept: Kept, emulator: Emulator) -> None:
+def assert_whole(kept: Keeper, emulator: Emulator) -> None:
     rows = kept.backups
     wanted = listed(emulator)
     assert {key for key, row in rows.items() if row["deleted_at"] is None} == set(wanted)
     assert {key: {name: rows[key][name] for name in row} for key, row in wanted.items()} == wanted
 
 
-def test_a_project_is_followed_whole(emulator: Emulator, kept: Kept) -> None:
+def test_a_project_is_followed_whole(emulator: Emulator, kept: Keeper) -> None:
     assert kept.load(emulator, listing="project").exit_code == 0
     assert_whole(kept, emulator)
     assert Asked.of(emulator).total == 1
@@ -99,7 +80,7 @@ def test_a_project_is_followed_whole(emulator: Emulator, kept: Kept) -> None:
     assert asked.total == 1
 
 
-def test_the_two_listings_take_over_from_each_other(emulator: Emulator, kept: Kept) -> None:
+def test_the_two_listings_take_over_from_each_other(emulator: Emulator, kept: Keeper) -> None:
     for listing in ("graphs", "project", "graphs", "project"):
         assert kept.load(emulator, listing=listing).exit_code == 0
         assert_whole(kept, emulator)
@@ -127,13 +108,13 @@ def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) 
 @pytest.mark.parametrize(
     "fault", [Fault.http(403), Fault.http(404), Fault.http(400)], ids=lambda fault: fault.name
 )
-def test_a_project_that_may_not_be_listed_marks_nothing(ledger: Ledger, fault: Fault) -> None:
+def test_a_project_that_may_not_be_listed_marks_nothing(learner: Ledger, fault: Fault) -> None:
     with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
-        ledger.listing = "project"
-        ledger.load(emulator)
+        learner.listing = "project"
+        learner.load(emulator)
         emulator.faults.add(fault, times=None, path="all_backups")
-        assert ledger.load(emulator, full=True).exit_code == 3
-        assert_whole(ledger, emulator)
+        assert learner.load(emulator, full=True).exit_code == 3
+        assert_whole(learner, emulator)
 
 
 def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Warehouse) -> None:
@@ -183,17 +164,17 @@ def test_a_size_of_ones_own_comes_from_the_environment(
 @pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
 @pytest.mark.parametrize("listing", ["graphs", "project"])
 def test_a_list_that_turns_where_its_anchor_stands_again_is_read_in_full(
-    ledger: Ledger, listing: str, order: str
+    learner: Ledger, listing: str, order: str
 ) -> None:
     """As many new backups as stood before the newest one: in the turned list it has its old place."""
     fleet = fleet_of(graphs=1, backups=12)
     with Emulator(fleet, order=order, page_cap=5) as emulator:
-        ledger.load(emulator, listing=listing)
+        learner.load(emulator, listing=listing)
         graph = the_graph(fleet)
         for backup in graph.backups[:10]:
             graph.delete_backup(backup)
         fill(graph, 11, first=100)
         emulator.order = "new_to_old" if order == "old_to_new" else "old_to_new"
-        ledger.load(emulator, listing=listing)
-        assert_whole(ledger, emulator)
-        assert len(ledger.deleted) == 10
+        learner.load(emulator, listing=listing)
+        assert_whole(learner, emulator)
+        assert len(learner.deleted) == 10

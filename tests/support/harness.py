@@ -19,6 +19,8 @@ TOKEN = "emulator-token"
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 DAY_MS = 86_400_000
 FIRST_MS = 1_600_000_000_000
+ORDERS = ("old_to_new", "new_to_old", "shuffled")
+"""In which a server may list."""
 FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

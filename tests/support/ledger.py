@@ -29,7 +29,7 @@ from ges_backups.schema import LISTING_COLUMNS, plain_table
 from ges_backups.settings import parse_interval
 from ges_emulator import Emulator
 from ges_history.loading.outcome import Counts, LoadOutcome, Tally
-from harness import TOKEN, Row
+from harness import TOKEN, Row, Warehouse
 
 
 @dataclass
@@ -163,6 +163,10 @@ class Ledger:
     def restarts(self) -> int:
         """How often a listing of the last load was read again."""
         return sum(listing.restarts for listing in self.outcomes)
+
+
+Keeper = Warehouse | Ledger
+"""Where the loads of a test go."""
 
 
 @dataclass
