@@ -191,7 +191,7 @@ class GraphReader:
         if self._options.enough is not None and first.count <= self._options.enough:
             rows, rejected = self._collect()
             return self._result("incremental", first.count, rows=rows, rejected=rejected)
-        if self._is_same(first) and first.is_last and not self._is_due(self._cursor):
+        if first.is_last and not self._is_due(self._cursor) and self._is_same(first):
             return self._result("complete", first.count, unchanged=True)
         listed = read_complete(
             self._fetch, self._fetch_many, limit, self._path, first, self._keep_last_answers
@@ -214,9 +214,10 @@ class GraphReader:
         cursor = self._cursor
         return (
             cursor is not None
-            and cursor.digest == first.digest
+            and cursor.digest is not None
             and not self._options.full
             and not self._options.window
+            and cursor.digest == first.digest()
         )
 
     def _recent(self, cursor: Cursor, listed: Listed) -> GraphListing | None:
@@ -229,7 +230,7 @@ class GraphReader:
             return None
         if self._has_same_tail(cursor, listed, rows):
             return self._result("incremental", listed.count, unchanged=True)
-        moved = moved_cursor(cursor, listed, _unfinished(rows, rejected), self._pages[0].digest)
+        moved = moved_cursor(cursor, listed, _unfinished(rows, rejected), self._pages[0].digest())
         return self._result(
             "incremental",
             listed.count,
@@ -273,16 +274,17 @@ class GraphReader:
                 rejected=rejected,
                 cursor=_forget_answer(self._cursor),
             )
-        starts = {} if one_page else _starts(rows)
+        starts = [] if one_page else _starts(rows, listed.keys)
         cursor = next_cursor(
             self._cursor,
             listed,
             starts=starts,
             unfinished=_unfinished(rows, rejected) if starts else set(),
-            digest=first.digest,
             one_page=one_page,
             now=self._listed_at.timestamp(),
         )
+        if cursor.order is None or rejected:  # else the next load reads an end, and `tail` names it
+            cursor = replace(cursor, digest=first.digest())
         return replace(
             self._result("complete", listed.count, rows=rows),
             rejected=rejected,
@@ -341,7 +343,7 @@ class GraphReader:
         is_first = not self._pages or not offset
 
         def read(body: bytes) -> Page[Rows]:
-            return parse_backups(body, self._path, offset, self._asked_for, digest=is_first)
+            return parse_backups(body, self._path, offset, self._asked_for, keep=is_first)
 
         def fetch(rows: int) -> Page[Rows]:
             params = {"offset": offset, "limit": rows}
@@ -403,10 +405,12 @@ def merged(pages: Sequence[Page[Rows]]) -> Page[Rows]:
         [*range(size), *[None] * len(rejected)] if rejected else range(size),
         dict(enumerate(rejected.values(), size)),
     )
-    return Page(pages[0].offset, pages[-1].count, [*accepted, *rejected], rows, pages[0].digest)
+    return Page(pages[0].offset, pages[-1].count, [*accepted, *rejected], rows, pages[0].answer)
 
 
 def _last_answers(pages: Sequence[Page[Rows]]) -> tuple[pa.Table, dict[Key, Rejected]]:
+    if len(pages) == 1 and isinstance(pages[0].rows.index, range):
+        return pa.Table.from_batches([pages[0].rows.batch]), {}
     offsets: dict[Key, int] = {}
     rejected: dict[Key, Rejected] = {}
     base = 0
@@ -454,14 +458,18 @@ def other_versions(
 
 def _is_in_order(rows: pa.Table, listed: Listed, order: Order | None) -> bool:
     """Whether the rows of a listing start in this order."""
-    known = _starts(rows)
-    starts = [known[key] for key in listed.keys if key in known]
+    starts = _starts(rows, listed.keys)
     return starts == sorted(starts, reverse=order == "new_to_old")
 
 
-def _starts(rows: pa.Table) -> dict[str, int]:
-    ids, starts = rows.column("id").to_pylist(), rows.column("start_timestamp").to_pylist()
-    return dict(zip(ids, starts, strict=True))
+def _starts(rows: pa.Table, keys: Sequence[Key]) -> list[int]:
+    """Starts of the accepted rows among those with these keys, in their order."""
+    ids = rows.column("id").to_pylist()
+    starts: list[int] = rows.column("start_timestamp").to_pylist()
+    if ids == keys:
+        return starts
+    known = dict(zip(ids, starts, strict=True))
+    return [known[key] for key in keys if key in known]
 
 
 def _unfinished(rows: pa.Table, rejected: Iterable[Rejected]) -> set[str]:

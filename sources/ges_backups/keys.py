@@ -53,5 +53,7 @@ def own_key(key: Key) -> str | Nameless:
 
 def ids_of(keys: Iterable[Key]) -> list[str]:
     """The ids among keys, each as often as it stands there."""
+    if isinstance(keys, list) and set(map(type, keys)) <= {str}:
+        return list(keys)
     own = (key if isinstance(key, str) else own_key(key) for key in keys)
     return [key for key in own if isinstance(key, str)]

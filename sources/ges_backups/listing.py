@@ -7,6 +7,7 @@ without a gap, whatever moved before it. At the end the chain must be as long as
 that the API answered; if not, the listing is read again, a bounded number of times.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,14 +33,20 @@ ROWS_WORTH_A_REQUEST = 100
 class Page(Generic[R]):
     """One answer: `keys[i]` names the row at position `offset + i` of a list of `count` rows.
 
-    `digest` names the answer's bytes, where it was asked for.
+    `answer` is the answer's bytes, where they were asked for.
     """
 
     offset: int
     count: int
     keys: Sequence[Key]
     rows: R
-    digest: str | None = None
+    answer: bytes | None = None
+
+    def digest(self) -> str | None:
+        """Names the answer, where it is kept; a long one costs as much as to decode it."""
+        if self.answer is None:
+            return None
+        return hashlib.sha256(b"%d %b" % (self.offset, self.answer)).hexdigest()[:24]
 
     @property
     def end(self) -> int:
@@ -66,7 +73,8 @@ class Cursor:
         anchor: Key of the newest row's end of the list: the last row, or the first if new to old.
             None where the whole list came in one page.
         unfinished: Key and position of each backup that had not ended.
-        digest: Of the first answer of the last load: the same answer needs no second look.
+        digest: Of the first answer of the last load, where the next may get the same: that needs
+            no second look.
         tail: Of the rows that the next load reads first from an old-to-new list, likewise.
         completed_at: Epoch seconds of the last complete listing, for lists of several pages.
         page_size: What was learned of the server's pages: see `PageSize.to_state`.
@@ -123,12 +131,14 @@ class Chain(Generic[R]):
         self.counts.add(page.count)
         return page
 
-    def append(self, keys: Iterable[Key]) -> None:
+    def append(self, keys: Sequence[Key]) -> None:
         """Add rows behind the anchor; a key that the chain already holds breaks it."""
-        for key in keys:
-            if self.rank.setdefault(key, len(self.keys)) != len(self.keys):
-                raise _Broken(f"{key!r} came at two places of the list")
-            self.keys.append(key)
+        start = len(self.keys)
+        self.keys += keys
+        self.rank.update(zip(keys, range(start, len(self.keys)), strict=True))
+        if len(self.rank) != len(self.keys):
+            repeated = next(key for at, key in enumerate(self.keys) if self.rank[key] != at)
+            raise _Broken(f"{repeated!r} came at two places of the list")
         if len(self.keys) > self.most:
             raise _Broken("the list grows faster than it can be read")
 
@@ -453,9 +463,8 @@ def next_cursor(
     cursor: Cursor | None,
     listed: Listed,
     *,
-    starts: dict[str, int],
+    starts: list[int],
     unfinished: set[str],
-    digest: str | None,
     one_page: bool,
     now: float,
 ) -> Cursor:
@@ -464,16 +473,15 @@ def next_cursor(
     Args:
         cursor: The one before, for what it has reported.
         listed: A listing that `read_complete` returned.
-        starts: Start in milliseconds of the accepted backups, by key.
+        starts: Start in milliseconds of the accepted backups, in the order of the list.
         unfinished: Keys of those that have not ended.
-        digest: Of the first answer.
         one_page: Whether the whole list came in the first page: then no more need be known.
         now: Epoch seconds.
     """
-    base = replace(cursor or Cursor(), count=listed.count, digest=digest)
+    base = replace(cursor or Cursor(), count=listed.count, digest=None)
     if one_page:
         return replace(base, order=None, anchor=None, unfinished=(), tail=None, completed_at=None)
-    order = order_of([starts[key] for key in listed.keys if key in starts])
+    order = order_of(starts)
     waiting = tuple((key, at) for at, key in enumerate(listed.keys) if key in unfinished)
     anchor = _anchor(listed, order)
     return replace(base, order=order, anchor=anchor, unfinished=waiting, completed_at=now)

@@ -7,7 +7,7 @@ known here travel as JSON text in one working column, from which `rows.spread` m
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,21 +144,53 @@ def fast_rows(backups: Sequence[Any], graph_id: str | None) -> Rows | None:
         backups: The records of a page.
         graph_id: The graph that was asked for; None for a project, where each names its own.
     """
-    columns = zip(*map(msgspec.structs.astuple, backups), strict=True)
-    values: Sequence[Sequence[Any]] = list(columns) if backups else [()] * len(_PYTHON_TYPES)
     arrays: list[pa.Array] = []
     try:
-        for (name, kind), column in zip(_PYTHON_TYPES.items(), values, strict=True):
-            if not _regular(name, column, graph_id):
+        for (name, kind), values in zip(_PYTHON_TYPES.items(), _columns(backups), strict=True):
+            is_one = _is_one_value(values)
+            if not _is_regular(name, values[:1] if is_one and name != "id" else values, graph_id):
                 return None
-            arrays.append(pa.array(column, type=_ARROW_TYPES[kind]))
+            arrays.append(_array(values, _ARROW_TYPES[kind], is_one=is_one))
     except (TypeError, OverflowError, UnicodeEncodeError, pa.ArrowException):
         return None
     arrays.append(pa.nulls(len(backups), pa.string()))
     return Rows(pa.RecordBatch.from_arrays(arrays, schema=BATCH_SCHEMA), range(len(backups)))
 
 
-def _regular(name: str, values: Sequence[Any], graph_id: str | None) -> bool:
+def _columns(backups: Sequence[Any]) -> Iterator[list[Any]]:
+    """The fields of `Backup`s in their order; written out, since that takes half the time."""
+    yield [one.id for one in backups]
+    yield [one.name for one in backups]
+    yield [one.backup_method for one in backups]
+    yield [one.graph_id for one in backups]
+    yield [one.graph_name for one in backups]
+    yield [one.graph_status for one in backups]
+    yield [one.graph_size_type_index for one in backups]
+    yield [one.data_store_version for one in backups]
+    yield [one.arch for one in backups]
+    yield [one.status for one in backups]
+    yield [one.start_time for one in backups]
+    yield [one.end_time for one in backups]
+    yield [one.product_type for one in backups]
+    yield [one.start_timestamp for one in backups]
+    yield [one.end_timestamp for one in backups]
+    yield [one.size for one in backups]
+    yield [one.duration for one in backups]
+    yield [one.encrypted for one in backups]
+
+
+def _is_one_value(values: list[Any]) -> bool:
+    """Whether all of them are the same, as what a page tells of its graph mostly is."""
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
+
+
+def _array(values: list[Any], arrow_type: pa.DataType, *, is_one: bool) -> pa.Array:
+    if is_one:
+        return pa.repeat(pa.scalar(values[0], arrow_type), len(values))
+    return pa.array(values, type=arrow_type)
+
+
+def _is_regular(name: str, values: Sequence[Any], graph_id: str | None) -> bool:
     if not values:
         return True
     match name:

@@ -74,7 +74,7 @@ class MovingList:
         rows = self.keys[::-1] if self.reverse else list(self.keys)
         rows = rows[offset : offset + min(limit, self.cap or limit)]
         self.read.update(rows)
-        return Page(offset, len(self.keys), rows, None, "")
+        return Page(offset, len(self.keys), rows, None)
 
     def fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Page[None]]:
         """Pages as four threads bring them: asked for last to first, yielded first to last."""
@@ -97,9 +97,8 @@ def cursor_of(listed: Listed, unfinished: set[str], *, order: str) -> Cursor:
     return next_cursor(
         None,
         listed,
-        starts={key: sign * place for place, key in enumerate(listed.keys)},
+        starts=[sign * place for place in range(len(listed.keys))],
         unfinished=unfinished,
-        digest="",
         one_page=False,
         now=COMPLETED_AT,
     )
