@@ -31,7 +31,8 @@ from .schema import (
 )
 from .unlisted import GONE, Asked, Followed, list_unlisted
 
-BATCH_ROWS = 20_000
+BATCH_ROWS = 20_480
+"""Backups in each batch but the last: six fill a row group of DuckDB, which is written whole or again."""
 HELD_ROWS = 5_000
 """Fewer listings and rejected records wait for a later batch: dlt takes 5 ms to look at a table."""
 MANY_TABLES = 100
@@ -201,6 +202,7 @@ class ProjectLoad:
         self._shared: dict[str, pa.Table] = {}
         self._requests = 0
         self._has_sent_backups = False
+        self._rest: pa.Table | None = None
         self._size = PageSize.of(options.page_size)
         self._told_size = known.learned_size
 
@@ -219,20 +221,24 @@ class ProjectLoad:
         is_touched = self._known.project is None
         for listing in pool.iter_listings(graph_ids, self._cursors):
             self._collector.update("Graphs", 1, total=len(graph_ids))
+            if listing.rows is not None:
+                _ = (
+                    self._types
+                )  # here, since dlt keeps the frames that make a pipeline, rows and all
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
                 is_touched = True
                 held = len(pending.listings) + len(pending.rejected)
-                yield self._batch(pending, hold=held < HELD_ROWS)
+                yield from self._even(self._batch(pending, hold=held < HELD_ROWS))
                 pending = pending.held()
                 pa.default_memory_pool().release_unused()
         if self._project.graph_ids is None and self._asked.is_due(self._options):
             self._take_unlisted(pending)
             is_touched = True
         self._forget_cursors(pending)
-        if last := self._batch(pending):
+        for batch in self._even(self._batch(pending), is_last=True):
             is_touched = True
-            yield last
+            yield batch
         for table in self._iter_marks():
             is_touched = True
             yield Batch(backups=table)
@@ -430,6 +436,22 @@ class ProjectLoad:
             batch.rejected = plain_table(pending.rejected, REJECTED_COLUMNS)
         pending.graphs, pending.listings, pending.rejected = [], [], []
         return batch
+
+    def _even(self, batch: Batch, *, is_last: bool = False) -> Iterator[Batch]:
+        """The batch with its backups `BATCH_ROWS` at a time; what remains waits for the next, or is last."""
+        rows, rest = batch.backups, self._rest
+        if rows is not None:
+            if rest is not None and rest.schema.equals(rows.schema, check_metadata=True):
+                rows = pa.concat_tables([rest, rows])
+            elif rest is not None:
+                yield Batch(backups=rest)
+            whole = len(rows) - len(rows) % BATCH_ROWS
+            for at in range(0, whole, BATCH_ROWS):
+                yield Batch(backups=rows.slice(at, BATCH_ROWS))
+            rest = rows.slice(whole) if whole < len(rows) else None
+        batch.backups, self._rest = (rest, None) if is_last else (None, rest)
+        if batch:
+            yield batch
 
     @cached_property
     def _schema(self) -> Schema:

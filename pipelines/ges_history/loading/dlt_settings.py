@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
     # A file is merged at once, in the warehouse's bounded memory; where rows are wide, fewer of them.
-    "sources": {"data_writer": {"file_max_items": 81_920, "file_max_bytes": 8 * 2**20}},
+    "sources": {"data_writer": {"file_max_items": 122_880, "file_max_bytes": 12 * 2**20}},
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,

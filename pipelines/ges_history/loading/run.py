@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
+from itertools import islice
 
 import dlt
 import pyarrow as pa
@@ -168,8 +168,8 @@ class _ProjectRun:
         )
         batches = load.iter_batches(self._schema)
         with collector("Listing"):
-            first = next(batches, None)
-        return chain([first], batches) if first is not None else None
+            begun = list(islice(batches, 1))
+        return _taken_up(begun, batches) if begun else None
 
     def _schema(self) -> Schema:
         """The source's schema, with the columns that this or another project or host has made."""
@@ -222,3 +222,10 @@ class _ProjectRun:
                 kept = "What was listed is kept, and the next load takes it up."
                 raise DatabaseError(f"{error} {kept}") from error
             yield
+
+
+def _taken_up(begun: list[Batch], others: Iterator[Batch]) -> Iterator[Batch]:
+    """What was read ahead, and the others; none is kept here, since dlt keeps frames while it loads."""
+    while begun:
+        yield begun.pop()
+    yield from others

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ges_backups.known import Ask
 
-MEMORY_MB = 70
-"""DuckDB's, which would take what is free: a file of 81,920 backups is merged in 60, read again too."""
+MEMORY_MB = 60
+"""DuckDB's, which would take what is free: a file of 122,880 backups is merged in it, read again too."""
 STORAGE_VERSION = "v1.2.0"
 """Of new files: any DuckDB from 1.2 on opens them."""
 KEPT_STATES = 3
