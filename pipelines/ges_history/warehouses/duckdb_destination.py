@@ -153,10 +153,10 @@ class _MergeJob(DuckDbCopyJob):
         table = client.make_qualified_table_name(self.load_table_name)
         rows = self._rows(client, table)
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
-        with client.begin_transaction():
-            matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
-            is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
-            known = _count_rows(client, matched) if is_filled else 0
+        matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
+        is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
+        known = _count_rows(client, matched) if is_filled else 0  # nobody else writes meanwhile
+        with _one_thread(client), client.begin_transaction():
             if known:
                 self._update(client, table, rows, keys)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"
@@ -189,6 +189,17 @@ class _MergeJob(DuckDbCopyJob):
         client.execute_sql(
             f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"
         )
+
+
+@contextmanager
+def _one_thread(client: SqlClientBase[Any]) -> Iterator[None]:
+    """Insert by one thread: several make row groups of their own, which are then copied together."""
+    (threads,) = (client.execute_sql("SELECT current_setting('threads')") or ((1,),))[0]
+    client.execute_sql("SET threads = 1")
+    try:
+        yield
+    finally:
+        client.execute_sql(f"SET threads = {threads}")
 
 
 def _count_rows(client: SqlClientBase[Any], of: str) -> int:
