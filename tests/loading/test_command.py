@@ -386,7 +386,7 @@ def test_warehouse_is_as_before_when_the_source_is_down(
     command.load()
     before = history.snapshot()
     emulator.stop()
-    done = command.load(**{f"{SETTING}REQUEST_SECONDS": "2"})
+    done = command.load(**{f"{SETTING}REQUEST_SECONDS": "1"})
     assert done.code == 1
     assert_sentence(done.err)
     assert history.snapshot() == before
