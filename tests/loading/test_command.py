@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import warm_python
 from cli_harness import PROGRAM, SETTING, Command, environment, folder_of, unfinished
 from ges_emulator import Emulator, Fault, Fleet
 from harness import DAY_MS, FIRST_MS, NOW, Warehouse, assert_exact, fill, fleet_of, the_graph
@@ -262,10 +263,10 @@ def on_a_terminal(command: Command, *words: str) -> tuple[int, str]:
     """The exit code and everything that a terminal was sent."""
     mine, theirs = pty.openpty()
     variables = {**environment(command.emulator, command.folder), "TERM": "xterm"}
-    with subprocess.Popen(
+    with warm_python.start(
         [PROGRAM, *words],
+        variables,
         cwd=command.folder,
-        env=variables,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -386,7 +387,7 @@ def test_warehouse_is_as_before_when_the_source_is_down(
     command.load()
     before = history.snapshot()
     emulator.stop()
-    done = command.load(**{f"{SETTING}REQUEST_SECONDS": "2"})
+    done = command.load(**{f"{SETTING}REQUEST_SECONDS": "1"})
     assert done.code == 1
     assert_sentence(done.err)
     assert history.snapshot() == before
@@ -444,35 +445,56 @@ def test_processes_of_dlt_that_the_user_wants_are_used(command: Command, destina
 
 
 @pytest.mark.parametrize(
-    ("words", "target", "code", "said"),
+    ("words", "stream", "code", "said"),
     [
-        ("load", ">/dev/full", 3, "could not be written"),
-        ("load", "2>/dev/full", 0, ""),
-        ("load", ">&-", 0, ""),
-        ("load --json", ">/dev/full", 3, "could not be written"),
-        ("load --json", ">&- 2>&-", 0, ""),
-        pytest.param("load", ">&- 2>&-", 0, "", marks=pytest.mark.soak),
-        pytest.param("load --json", "2>/dev/full", 0, "", marks=pytest.mark.soak),
-        pytest.param("load --json", ">&-", 0, "", marks=pytest.mark.soak),
+        ("load", "stdout", 3, "could not be written"),
+        ("load", "stderr", 0, ""),
+        ("load --json", "stdout", 3, "could not be written"),
+        pytest.param("load --json", "stderr", 0, "", marks=pytest.mark.soak),
     ],
 )
-def test_output_that_cannot_be_written_harms_no_load(
+def test_output_into_a_full_disk_harms_no_load(
     command: Command,
     history: Warehouse,
     fleet: Fleet,
     words: str,
-    target: str,
+    stream: str,
     code: int,
     said: str,
 ) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = warm_python.run(
+            [PROGRAM, *words.split()],
+            environment(command.emulator, command.folder),
+            cwd=command.folder,
+            **{stream: full},
+        )
+    err = done.stderr or ""
+    assert (done.returncode, "Traceback" in err) == (code, False)
+    assert said in err
+    assert_exact(history, fleet)
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        ("load", ">&-"),
+        ("load --json", ">&- 2>&-"),
+        pytest.param("load", ">&- 2>&-", marks=pytest.mark.soak),
+        pytest.param("load --json", ">&-", marks=pytest.mark.soak),
+    ],
+)
+def test_closed_output_harms_no_load(
+    command: Command, history: Warehouse, fleet: Fleet, words: str, closed: str
+) -> None:
+    """An interpreter that finds a stream closed has none, so each begins cold."""
     done = subprocess.run(
-        ["/bin/sh", "-c", f"exec {PROGRAM} {words} {target}"],
+        ["/bin/sh", "-c", f"exec {PROGRAM} {words} {closed}"],
         cwd=command.folder,
         env=environment(command.emulator, command.folder),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
-    assert said in done.stderr
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert_exact(history, fleet)

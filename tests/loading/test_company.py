@@ -360,21 +360,19 @@ def test_killed_while_it_mends_an_old_copy(
 
 
 NAMES = [
-    "ges.duckdb",
     "GES.duckdb",
     "ges_staging.duckdb",
     "reports.duckdb",
     "temp.duckdb",
     "main.duckdb",
-    "a.b.c.duckdb",
-    ".hidden",
-    "o'brien.duckdb",
-    "x[1]*?.duckdb",
-    "new\nline;drop table.duckdb",
-    "{0}.duckdb",
+    ".a.b.hidden",
+    "{0} o'brien x[1]*?\nnew line;drop table.duckdb",
 ]
-MORE_NAMES = ["a b.duckdb", "noext", "ünï😀.duckdb", "-x.duckdb"]
-"""Like others of `NAMES`: they hold signs that have to be quoted, or lack the ending."""
+MORE_NAMES = [
+    *("ges.duckdb", "a.b.c.duckdb", ".hidden", "o'brien.duckdb", "x[1]*?.duckdb", "{0}.duckdb"),
+    *("new\nline;drop table.duckdb", "a b.duckdb", "noext", "ünï😀.duckdb", "-x.duckdb"),
+]
+"""What each holds that has to be quoted or is unusual, some of `NAMES` hold together."""
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,17 @@ TRUTHFUL = [fault for fault in Fault.transient() if fault.name not in {lie.name 
 """A count that is wrong by as many as were deleted hides that for a load: docs/guarantees.md."""
 OF_PAGES = [Fault.page_repeated(), Fault.offset_ignored(), Fault.count_off_by(1)]
 
+each_in_one_order = pytest.mark.parametrize(
+    ("fault", "order"),
+    [
+        pytest.param(fault, order, marks=[] if number % 2 == place else pytest.mark.soak)
+        for number, fault in enumerate(PASSING)
+        for place, order in enumerate(["old_to_new", "new_to_old"])
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+"""Every passing fault, in the other order only in the soak."""
+
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
@@ -72,6 +84,21 @@ def emulator() -> Iterator[Emulator]:
     fill(fleet.add_graph("g3"), 2)
     with Emulator(fleet) as emulator:
         yield emulator
+
+
+@contextmanager
+def shortest_waits() -> Iterator[None]:
+    """How long to wait before the next try is drawn by lot: here always the shortest that can be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenacity.wait.random.uniform", min)
+        yield
+
+
+@pytest.fixture
+def soon_tried_again() -> Iterator[None]:
+    """Where a fault passes, the next try comes as soon as it ever does."""
+    with shortest_waits():
+        yield
 
 
 def let_pass(emulator: Emulator, fault: Fault, at: set[int]) -> None:
@@ -83,8 +110,8 @@ def let_pass(emulator: Emulator, fault: Fault, at: set[int]) -> None:
         emulator.faults.add(fault, at={1, 3}, graph_id=graph_id)
 
 
-@pytest.mark.parametrize("order", ["old_to_new", "new_to_old"])
-@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+@pytest.mark.usefixtures("soon_tried_again")
+@each_in_one_order
 def test_a_fault_that_passes_is_not_seen_in_the_result(
     emulator: Emulator, ledger: Ledger, fault: Fault, order: str
 ) -> None:
@@ -111,7 +138,7 @@ def test_a_lasting_outage_ends_in_time_with_one_sentence_and_changes_nothing(
     started = time.monotonic()
 
     with pytest.raises(GesError) as down:
-        ledger.load(emulator, page_size=4, request_seconds=1)
+        ledger.load(emulator, page_size=4, request_seconds=0.5)
 
     assert time.monotonic() - started < 8
     assert "\n" not in str(down.value)
@@ -132,7 +159,7 @@ def test_a_graph_whose_answers_stay_wrong_is_reported_and_the_others_are_loaded(
     emulator.faults.add(fault, times=None, graph_id="g2")
     started = time.monotonic()
 
-    ledger.load(emulator, page_size=4, request_seconds=1, full=True)
+    ledger.load(emulator, page_size=4, request_seconds=0.5, full=True)
 
     assert time.monotonic() - started < 8
     outcomes = ledger.last_outcomes
@@ -144,15 +171,8 @@ def test_a_graph_whose_answers_stay_wrong_is_reported_and_the_others_are_loaded(
     assert_exact(ledger, emulator.fleet)
 
 
-@pytest.mark.parametrize(
-    ("fault", "order"),
-    [
-        pytest.param(fault, order, marks=[] if number % 2 == place else pytest.mark.soak)
-        for number, fault in enumerate(PASSING)
-        for place, order in enumerate(["old_to_new", "new_to_old"])
-    ],
-    ids=lambda value: getattr(value, "name", value),
-)
+@pytest.mark.usefixtures("soon_tried_again")
+@each_in_one_order
 def test_a_fault_that_passes_is_not_seen_where_a_project_is_listed(
     emulator: Emulator, ledger: Ledger, fault: Fault, order: str
 ) -> None:
@@ -187,7 +207,7 @@ def test_a_project_whose_listing_stays_wrong_marks_nothing_by_it(
     emulator.faults.add(fault, times=None, path="all_backups")
     started = time.monotonic()
 
-    ledger.load(emulator, page_size=4, request_seconds=1, full=True)
+    ledger.load(emulator, page_size=4, request_seconds=0.5, full=True)
 
     assert time.monotonic() - started < 8
     if listing == "project":
@@ -257,7 +277,7 @@ def test_under_a_lasting_outage_the_warehouse_is_as_before(
     started = time.monotonic()
 
     with pytest.raises(error, match=words) as down:
-        warehouse.load(emulator, page_size=4, request_seconds=1)
+        warehouse.load(emulator, page_size=4, request_seconds=0.5)
 
     assert time.monotonic() - started < 15
     assert "\n" not in str(down.value).strip()
@@ -276,7 +296,7 @@ def test_under_random_faults_a_load_is_still_exact(
 ) -> None:
     fleet = fleet_of(graphs=4, backups=23)
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
-    with Emulator(fleet, order=order) as emulator:
+    with Emulator(fleet, order=order) as emulator, shortest_waits():
         for first, faults in ((100, Fault.transient()), (200, TRUTHFUL)):
             emulator.faults.random(rate=0.3, seed=seed, kinds=faults)
             ledger.load(emulator, page_size=6, concurrency=16)

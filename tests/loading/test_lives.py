@@ -423,14 +423,14 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lives_of_a_fleet_are_kept_exactly() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Life, settings=settings(examples(40), stateful_step_count=25)
+        Life, settings=settings(examples(25), stateful_step_count=25)
     )
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_lives_of_a_fleet_are_kept_exactly_in_duckdb() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        LifeInDuckDB, settings=settings(examples(4), stateful_step_count=10)
+        LifeInDuckDB, settings=settings(examples(3), stateful_step_count=10)
     )
 
 
@@ -438,7 +438,7 @@ def test_lives_of_a_fleet_are_kept_exactly_in_duckdb() -> None:
 def test_lives_of_a_fleet_are_kept_exactly_in_postgres(postgres_server: PostgresServer) -> None:
     LifeInPostgres.databases = postgres_server.create_database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        LifeInPostgres, settings=settings(examples(3), stateful_step_count=10)
+        LifeInPostgres, settings=settings(examples(2), stateful_step_count=10)
     )
 
 

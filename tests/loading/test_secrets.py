@@ -120,7 +120,7 @@ def test_credentials_are_nowhere_in_what_a_run_leaves(account: Account, tmp_path
     with Emulator(fleet_of(graphs=2, backups=3), **account.emulator) as emulator:
         iam = {f"{SETTING}CREDENTIALS__IAM_ENDPOINT": emulator.iam_endpoint}
         settings = {**account.variables, **(iam if "users" in account.emulator else {})}
-        loud = {"RUNTIME__LOG_LEVEL": "DEBUG", f"{SETTING}REQUEST_SECONDS": "2"}
+        loud = {"RUNTIME__LOG_LEVEL": "DEBUG", f"{SETTING}REQUEST_SECONDS": "1"}
         command = Command(emulator, tmp_path)
         good = command.load("--json", **settings, **loud)
         assert good.code == 0
@@ -169,7 +169,7 @@ def test_credentials_that_a_server_repeats_are_not_told(
 
         iam = {f"{SETTING}CREDENTIALS__IAM_ENDPOINT": emulator.iam_endpoint}
         settings = {**account.variables, **(iam if "users" in account.emulator else {})}
-        loud = {"RUNTIME__LOG_LEVEL": "DEBUG", f"{SETTING}REQUEST_SECONDS": "2"}
+        loud = {"RUNTIME__LOG_LEVEL": "DEBUG", f"{SETTING}REQUEST_SECONDS": "1"}
         command = Command(emulator, tmp_path)
         runs = [run("backups", "g2"), run("graphs")]
         if "users" in account.emulator:
@@ -247,7 +247,7 @@ def test_redirect_takes_no_credentials_along(tmp_path: Path, kind: str) -> None:
         if kind == "another scheme":
             target = target.replace("http://", "https://")
         emulator.faults.add(Fault.redirect(target), times=None)
-        done = Command(emulator, tmp_path).load(**{f"{SETTING}REQUEST_SECONDS": "2"})
+        done = Command(emulator, tmp_path).load(**{f"{SETTING}REQUEST_SECONDS": "1"})
         assert elsewhere.requests == []
     assert (done.code, "redirects" in done.err) == (1, True)
 
