@@ -77,20 +77,20 @@ POINTS = [
     before(f"{EXTRACT}.commit_new_load_package"),
     after(f"{EXTRACT}.commit_new_load_package"),
     after(f"{LOADING}.commit_new_load_package"),
+    before(f"{LOADING}.commit_schema_update"),
+    before(IN_MERGE),
     after(IN_MERGE),
     after(MERGE),
+    after(f"{PACKAGE}.save_pending_transition"),
+    after(f"{LOAD}.create_followup_jobs"),
     after(f"{PACKAGE}.complete_job", 2),
     before(COMPLETE),
     after(COMPLETE),
     after(f"{LOADING}.complete_load_package"),
+    before(f"{WAREHOUSE}.touch"),
     after(f"{WAREHOUSE}.touch"),
 ]
 MORE_POINTS = [
-    before(f"{LOADING}.commit_schema_update"),
-    before(IN_MERGE),
-    after(f"{PACKAGE}.save_pending_transition"),
-    after(f"{LOAD}.create_followup_jobs"),
-    before(f"{WAREHOUSE}.touch"),
     before(LISTING),
     after(f"{PIPELINE}.extract"),
     before("dlt.normalize.normalize.Normalize.run"),
@@ -108,21 +108,14 @@ MORE_POINTS = [
 POINTS_OF_A_FIRST_LOAD = [
     after(LISTING, 5),
     after(f"{EXTRACT}.commit_new_load_package"),
+    after(f"{LOADING}.commit_new_load_package"),
     before(f"{LOADING}.commit_schema_update"),
+    after(MERGE),
     after(MERGE, 2),
     after(COMPLETE),
     after(f"{WAREHOUSE}._make_file"),
     before("ges_history.reports.views._fingerprint"),
 ]
-MORE_POINTS_OF_A_FIRST_LOAD = [
-    after(f"{LOADING}.commit_new_load_package"),
-    after(MERGE),
-]
-
-
-def and_in_the_soak(usual: list[Any], more: list[Any]) -> list[Any]:
-    """Parameters, of which some are for long runs."""
-    return [*usual, *(pytest.param(one, marks=pytest.mark.soak) for one in more)]
 
 
 @dataclass
@@ -218,7 +211,11 @@ def test_a_process_that_is_killed_was_forked_with_all_imported() -> None:
     assert process.exitcode == 0
 
 
-@pytest.mark.parametrize("point", and_in_the_soak(POINTS, MORE_POINTS), ids=str)
+@pytest.mark.parametrize(
+    "point",
+    [*POINTS, *(pytest.param(point, marks=pytest.mark.soak) for point in MORE_POINTS)],
+    ids=str,
+)
 def test_next_load_is_exact_after_a_kill(begun: Life, point: Point) -> None:
     assert_mended_after_a_kill(begun, point)
     assert begun.load().outcome == "unchanged"
@@ -234,9 +231,7 @@ def assert_mended_after_a_kill(life: Life, point: Point) -> None:
     assert_whole(life, fleeting=committed)
 
 
-@pytest.mark.parametrize(
-    "point", and_in_the_soak(POINTS_OF_A_FIRST_LOAD, MORE_POINTS_OF_A_FIRST_LOAD), ids=str
-)
+@pytest.mark.parametrize("point", POINTS_OF_A_FIRST_LOAD, ids=str)
 def test_next_load_is_exact_after_a_kill_of_the_first(life: Life, point: Point) -> None:
     assert_mended_after_a_kill(life, point)
 
@@ -293,7 +288,7 @@ def test_kills_and_failures_leave_no_garbage(begun: Life) -> None:
     assert sizes[-1][1] == []
 
 
-@pytest.mark.parametrize("nth", and_in_the_soak([3, 13, 23], [12, 15]))
+@pytest.mark.parametrize("nth", [3, 12, 13, 15, 23])
 def test_killed_while_it_saves_a_file_leaves_no_half(life: Life, nth: int) -> None:
     assert killed_load(life.warehouse, life.settings, before("os.replace", nth)) == -signal.SIGKILL
     folder = folder_of(life.warehouse.path)

@@ -171,22 +171,16 @@ def test_requests_of_one_endpoint_together_stay_within_its_concurrency(
     assert told == {"orders": "complete", "risk": "failed", "search": "failed"}
 
 
-EXTRACTED = "dlt.extract.storage.ExtractStorage.commit_new_load_package"
-MERGED = "ges_history.warehouses.duckdb_destination._MergeJob.run"
-COMPLETE = "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load"
-
-
 @pytest.mark.parametrize(
-    ("function", "nth"),
+    "function",
     [
-        pytest.param(EXTRACTED, 1, id="extracted"),
-        pytest.param(MERGED, 2, id="merged a second"),
-        pytest.param(COMPLETE, 1, id="complete"),
-        pytest.param(EXTRACTED, 2, id="extracted a second", marks=pytest.mark.soak),
-        pytest.param(MERGED, 1, id="merged", marks=pytest.mark.soak),
-        pytest.param(COMPLETE, 2, id="complete a second", marks=pytest.mark.soak),
+        "dlt.extract.storage.ExtractStorage.commit_new_load_package",
+        "ges_history.warehouses.duckdb_destination._MergeJob.run",
+        "dlt.destinations.job_client_impl.SqlJobClientBase.complete_load",
     ],
+    ids=["extracted", "merged", "complete"],
 )
+@pytest.mark.parametrize("nth", [1, 2])
 def test_a_kill_leaves_each_project_exact_after_the_next_load(
     loaded: Warehouse, emulators: list[Emulator], function: str, nth: int
 ) -> None:

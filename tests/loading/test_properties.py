@@ -443,11 +443,11 @@ BLOCK = 262_144  # DuckDB writes in such blocks, and needs a spare one or two to
     ("order", "page_size", "full"),
     [
         pytest.param("old_to_new", 4, False, id="old to new, recent"),
-        pytest.param("new_to_old", 4, False, id="new to old, recent", marks=pytest.mark.soak),
+        pytest.param("new_to_old", 4, False, id="new to old, recent"),
         pytest.param("shuffled", 4, False, id="shuffled"),
         pytest.param("old_to_new", 4, True, id="several pages, full"),
         pytest.param("old_to_new", 100, False, id="one page"),
-        pytest.param("old_to_new", 100, True, id="one page, full", marks=pytest.mark.soak),
+        pytest.param("old_to_new", 100, True, id="one page, full"),
     ],
 )
 def test_loading_again_changes_nothing(
