@@ -16,7 +16,6 @@ from harness import NOW, assert_exact, fill, the_graph
 from postgres_history import PostgresHistory
 from postgres_server import PostgresDatabase
 
-ROUNDS = 8
 GRAPHS = 5
 BACKUPS = 20
 
@@ -50,11 +49,12 @@ def _live(fleet: Fleet, number: int) -> None:
     fill(fleet.add_graph(f"{graph.id}-late{number}"), 2)
 
 
-def test_two_projects_from_two_folders_sixteen_loads(
-    postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator]
+@pytest.mark.parametrize("rounds", [3, pytest.param(8, marks=pytest.mark.soak)])
+def test_two_projects_from_two_folders(
+    postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator], rounds: int
 ) -> None:
     histories = [_of(postgres, tmp_path / e.fleet.project_id, e) for e in emulators]
-    for number in range(ROUNDS):
+    for number in range(rounds):
         loads = [h.start_load(e) for h, e in zip(histories, emulators, strict=True)]
         for process in loads:
             process.join(120)
