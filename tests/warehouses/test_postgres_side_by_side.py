@@ -12,7 +12,7 @@ import pytest
 
 from ges_emulator import Emulator, Fault, Fleet
 from ges_history.errors import LoadInProgress
-from harness import NOW, assert_exact, fill, the_graph
+from harness import NOW, Asked, assert_exact, fill, the_graph
 from postgres_history import PostgresHistory
 from postgres_server import PostgresDatabase
 
@@ -111,9 +111,10 @@ def test_a_killed_load_lets_go_at_once(
     emulator.faults.add(Fault.hang(), path="backups")
     process = here.start_load(emulator)
     deadline = time.monotonic() + 60
-    while not postgres.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"):
+    while not Asked.of(emulator).count():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert postgres.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
     with pytest.raises(LoadInProgress):
         there.load(emulator, wait=0)
     os.kill(process.pid, signal.SIGKILL)
