@@ -44,16 +44,22 @@ class Beginnings:
         assert type(warehouse) is Warehouse
         assert not warehouse.settings
         assert not warehouse.path.exists()
-        digest = hashlib.sha256(repr((name, known_by)).encode()).hexdigest()
+        self.copy(
+            warehouse.path.parent, lambda folder: fill(Warehouse(folder / name)), name, known_by
+        )
+
+    def copy(self, to: Path, fill: Callable[[Path], object], *known_by: object) -> None:
+        """Copy into a folder what `fill` leaves in an empty one."""
+        digest = hashlib.sha256(repr(known_by).encode()).hexdigest()
         made = self._folder / digest
         with FileLock(self._folder / f"{digest}.lock"):
             if not made.exists():
                 making = self._folder / f"{digest}.new"
                 shutil.rmtree(making, ignore_errors=True)
                 making.mkdir()
-                fill(Warehouse(making / name))
+                fill(making)
                 making.rename(made)
-        shutil.copytree(made, warehouse.path.parent, dirs_exist_ok=True)
+        shutil.copytree(made, to, dirs_exist_ok=True)
 
 
 def contents(emulator: Emulator) -> list[Any]:

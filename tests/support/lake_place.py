@@ -1,7 +1,7 @@
 """Lakes for tests: in a folder and in a bucket, and loads of plain rows into them."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import dlt
 import pyarrow as pa
 import pytest
 
+from beginnings import Beginnings
 from ges_backups.rows import BACKUP_COLUMNS
 from ges_backups.schema import LISTING_COLUMNS, REJECTED_COLUMNS
 from ges_backups.source import INSERT_ONLY, UPSERT
@@ -19,6 +20,7 @@ from ges_history.warehouses.lake_storage import arrow_schema
 from s3_server import S3Server
 
 Row = dict[str, Any]
+URL = "DESTINATION__FILESYSTEM__BUCKET_URL"
 RUNTIME = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "RUNTIME__LOG_LEVEL": "CRITICAL",
@@ -53,7 +55,27 @@ class Place:
 def folder_place(folder: Path) -> Place:
     """A lake in a folder whose name needs care."""
     lake = folder / "a lake=1 50%"
-    return Place({"DESTINATION__FILESYSTEM__BUCKET_URL": str(lake)}, folder)
+    return Place({URL: str(lake)}, folder)
+
+
+def begin(
+    beginnings: Beginnings,
+    place: Place,
+    fill: Callable[[Place], object],
+    *known_by: object,
+    host: str = "here",
+) -> None:
+    """A lake in a folder as a host's `fill` leaves one: made once in a run, and copied."""
+    name = Path(place.settings[URL]).relative_to(place.folder)
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(URL, str(folder / name))
+            fill(Place({URL: str(folder / name)}, folder))
+
+    beginnings.copy(place.folder, make, "lake", name, host, known_by)
+    (packages,) = (place.folder / host).glob(".ges_backups.lake-*.dlt")
+    packages.rename(place.warehouse(host).folder)
 
 
 def bucket_place(server: S3Server, folder: Path) -> Place:

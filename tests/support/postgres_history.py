@@ -1,6 +1,7 @@
 """A history in PostgreSQL as the tests of loading see one: loaded, read, killed at a statement."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from ges_emulator import Emulator
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
 from ges_history.warehouses import warehouse_for
-from harness import Row, Warehouse, settings_for
+from ges_history.warehouses.seam import Warehouse as Seam
+from harness import Row, Warehouse, fleet_of, settings_for
 from postgres_proxy import PostgresProxy, When
 from postgres_server import PostgresDatabase, PostgresServer
 
@@ -42,6 +44,12 @@ class PostgresHistory(Warehouse):
 
     database: PostgresDatabase = field(kw_only=True)
     project: str | None = None
+
+    @property
+    def seam(self) -> Seam:
+        """The warehouse itself."""
+        with environment_of(self.database):
+            return warehouse_for(self.path, "postgres")
 
     def load(self, emulator: Emulator, **settings: Any) -> LoadOutcome:
         """One load in this process."""
@@ -74,9 +82,7 @@ class PostgresHistory(Warehouse):
     @contextmanager
     def held(self, project: str) -> Iterator[None]:
         """Hold the lock of a project, as a load does."""
-        with environment_of(self.database):
-            warehouse = warehouse_for(self.path, "postgres")
-        with warehouse.lock(project):
+        with self.seam.lock(project):
             yield
 
     def load_killed(
@@ -88,6 +94,13 @@ class PostgresHistory(Warehouse):
         started.append(self.through(proxy).start_load(emulator))
         started[0].join(60)
         return started[0].exitcode  # type: ignore[no-any-return]
+
+    def copied(self, path: Path) -> "PostgresHistory":
+        """A copy of the database, and of the folder of packages beside another path."""
+        database = self.database.server.create_database(template=self.database.name)
+        copy = PostgresHistory(path, self.settings, database=database)
+        shutil.copytree(self.seam.folder, copy.seam.folder)
+        return copy
 
     def through(self, proxy: PostgresProxy) -> "PostgresHistory":
         """The same database by way of a proxy, with the same folder."""
@@ -112,6 +125,24 @@ def environment_of(database: PostgresDatabase) -> Iterator[None]:
 def history(postgres: PostgresDatabase, tmp_path: Path) -> PostgresHistory:
     """An empty database, loaded into from a folder of the test."""
     return PostgresHistory(tmp_path / "history", database=postgres)
+
+
+@pytest.fixture(scope="session")
+def first_history(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> PostgresHistory:
+    """A database into which two graphs of three backups were loaded once; it is only copied."""
+    path = tmp_path_factory.mktemp("first") / "history"
+    history = PostgresHistory(path, database=postgres_server.create_database())
+    with Emulator(fleet_of(graphs=2, backups=3)) as emulator:
+        history.load(emulator)
+    return history
+
+
+@pytest.fixture
+def begun(first_history: PostgresHistory, tmp_path: Path) -> PostgresHistory:
+    """A history into which what `emulator` serves at first was loaded once."""
+    return first_history.copied(tmp_path / "history")
 
 
 @pytest.fixture

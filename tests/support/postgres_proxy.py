@@ -28,12 +28,14 @@ class PostgresProxy:
     Attributes:
         port: Where clients connect.
         statements: The beginnings of all statements since `arm` or the start.
+        has_cut: Whether the statement that it was armed for has come.
     """
 
     def __init__(self, server_port: int) -> None:
         self.statements: list[str] = []
+        self.has_cut = False
         self._server_port = server_port
-        self._point: tuple[int, When] | None = None
+        self._point: tuple[int | str, When] | None = None
         self._act: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -52,20 +54,21 @@ class PostgresProxy:
         self.drop_all()
 
     def arm(
-        self, nth: int = 0, when: When = "before", act: Callable[[], None] = lambda: None
+        self, at: int | str = 0, when: When = "before", act: Callable[[], None] = lambda: None
     ) -> None:
-        """Count anew; at the nth statement do `act`, then cut its connection.
+        """Count anew; at one statement do `act`, then cut its connection.
 
         Args:
-            nth: Counted from 1; 0 is never.
+            at: Its number, from 1, or how the first such statement begins; 0 is never.
             when: Before the server sees the statement, or when its answer is there.
             act: Kills the client, say.
         """
         with self._lock:
             self.statements = []
             self._numbers = itertools.count(1)
-            self._point = (nth, when)
+            self._point = (at, when)
             self._act = act
+            self.has_cut = False
 
     def drop_all(self) -> None:
         """Cut every connection."""
@@ -129,9 +132,11 @@ class PostgresProxy:
         with self._lock:
             self.statements.append(text)
             number = next(self._numbers)
-            if self._point is None or number != self._point[0]:
+            if self._point is None or self.has_cut:
                 return None
-            return self._point[1]
+            at, when = self._point
+            self.has_cut = text.startswith(at) if isinstance(at, str) else number == at
+            return when if self.has_cut else None
 
     def _end(self, client: socket.socket, server: socket.socket) -> None:
         self._act()

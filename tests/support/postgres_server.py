@@ -67,6 +67,9 @@ class PostgresDatabase:
 
     def execute(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run statements as the administrator; the rows of the last, if it has any."""
+        return self._named_rows(sql, *values)[1]
+
+    def _named_rows(self, sql: str, *values: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         import psycopg2  # noqa: PLC0415 - where no server is, the driver may be missing too
 
         connection = psycopg2.connect(replace(self, user=ADMIN, password=PASSWORD, port=0).url)
@@ -75,25 +78,21 @@ class PostgresDatabase:
             with connection.cursor() as cursor:
                 cursor.execute("SET TIME ZONE 'UTC'")
                 cursor.execute(sql, values or None)
-                return cursor.fetchall() if cursor.description else []
+                if cursor.description is None:
+                    return [], []
+                return [column.name for column in cursor.description], cursor.fetchall()
         finally:
             connection.close()
 
     def rows(self, table: str, schema: str = "ges") -> list[dict[str, Any]]:
         """All rows of a table as dictionaries; none where there is no table."""
-        known = self.execute("SELECT to_regclass(%s)", f"{schema}.{table}")
-        if known == [(None,)]:
+        from psycopg2.errors import InvalidSchemaName, UndefinedTable  # noqa: PLC0415
+
+        try:
+            names, rows = self._named_rows(f"SELECT * FROM {schema}.{table}")
+        except (InvalidSchemaName, UndefinedTable):
             return []
-        columns = self.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
-            " AND NOT attisdropped ORDER BY attnum",
-            f"{schema}.{table}",
-        )
-        names = [name for (name,) in columns]
-        return [
-            dict(zip(names, row, strict=True))
-            for row in self.execute(f"SELECT * FROM {schema}.{table}")
-        ]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 @dataclass
@@ -136,10 +135,10 @@ class PostgresServer:
         self.stop(how)
         self.start()
 
-    def create_database(self) -> PostgresDatabase:
-        """An empty database of its own."""
+    def create_database(self, template: str = "template1") -> PostgresDatabase:
+        """A database of its own: an empty one, or a copy of one that nobody is connected to."""
         name = f"test_{next(self._numbers)}"
-        PostgresDatabase(self, "postgres").execute(f"CREATE DATABASE {name}")
+        PostgresDatabase(self, "postgres").execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return PostgresDatabase(self, name)
 
 

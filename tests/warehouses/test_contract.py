@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from beginnings import Beginnings, contents
 from cli_harness import folder_of
 from ges_emulator import Emulator, Fleet
 from ges_history import copy_history
@@ -33,6 +34,7 @@ from harness import (
     settings_for,
     the_graph,
 )
+from lake_place import URL, Place, begin
 from postgres_history import environment_of
 from postgres_server import PostgresDatabase
 
@@ -75,7 +77,7 @@ def prepared(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
             yield store
         return
     if kind == "filesystem":
-        patch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(folder / "lake"))
+        patch.setenv(URL, str(folder / "lake"))
     yield store
 
 
@@ -83,6 +85,28 @@ def prepared(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with prepared(request.param, tmp_path, request) as store:
         yield store
+
+
+@pytest.fixture(params=KINDS)
+def filled(
+    request: pytest.FixtureRequest, tmp_path: Path, emulator: Emulator, beginnings: Beginnings
+) -> Iterator[Store]:
+    """A warehouse into which the emulator's fleet was loaded once."""
+    if request.param == "postgres":
+        with environment_of(request.getfixturevalue("begun").database):
+            yield Store(tmp_path / "history.duckdb", destination="postgres")
+        return
+    with prepared(request.param, tmp_path, request) as store:
+        if request.param == "duckdb":
+            beginnings.load(Warehouse(store.path), emulator)
+        else:
+            place = Place({URL: str(tmp_path / "lake")}, tmp_path)
+            begin(beginnings, place, lambda it: _load(it, emulator), contents(emulator), host=".")
+        yield store
+
+
+def _load(place: Place, emulator: Emulator) -> None:
+    Store(place.folder / "history.duckdb", destination="filesystem").load(emulator)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,32 +179,30 @@ def test_changes_deletions_and_returns_are_followed(
 
 
 def test_late_graphs_late_imports_and_dirty_rows_are_kept(
-    store: Store, emulator: Emulator, fleet: Fleet
+    filled: Store, emulator: Emulator, fleet: Fleet
 ) -> None:
-    store.load(emulator)
     fill(fleet.add_graph("late"), 4)
     the_graph(fleet).add_backup(1_000_000_000_000, id="imported", backup_method="import")
     the_graph(fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
     the_graph(fleet, "g2").add_backup(NOW, id="odd", new_field={"deep": [1, None]}, ratio=1.5)
-    assert store.load(emulator).exit_code == 3
-    assert [row["backup_id"] for row in store.rejected] == ["broken"]
-    assert store.backups["odd"]["ratio"] == 1.5
+    assert filled.load(emulator).exit_code == 3
+    assert [row["backup_id"] for row in filled.rejected] == ["broken"]
+    assert filled.backups["odd"]["ratio"] == 1.5
     the_graph(fleet, "g2").delete_backup("odd")
-    assert store.load(emulator).exit_code == 0
-    assert store.deleted == {"odd"}
-    assert store.backups["odd"]["ratio"] == 1.5
-    assert {"late-b0", "imported"} <= store.listed
+    assert filled.load(emulator).exit_code == 0
+    assert filled.deleted == {"odd"}
+    assert filled.backups["odd"]["ratio"] == 1.5
+    assert {"late-b0", "imported"} <= filled.listed
 
 
 def test_a_graph_that_is_missing_is_marked_and_its_backups_stay(
-    store: Store, emulator: Emulator, fleet: Fleet
+    filled: Store, emulator: Emulator, fleet: Fleet
 ) -> None:
-    store.load(emulator)
     fleet.delete_graph("g2")
-    store.load(emulator)
-    graphs = {row["id"]: row["deleted_at"] is not None for row in store.rows("graphs")}
+    filled.load(emulator)
+    graphs = {row["id"]: row["deleted_at"] is not None for row in filled.rows("graphs")}
     assert graphs == {"g1": False, "g2": True}
-    assert len(store.backups) == 6
+    assert len(filled.backups) == 6
 
 
 def test_projects_may_name_their_graphs_and_break_their_records_alike(store: Store) -> None:
@@ -240,9 +262,8 @@ def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:
 
 
 def test_a_load_that_is_cut_after_it_listed_is_finished_by_the_next(
-    store: Store, emulator: Emulator, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    filled: Store, emulator: Emulator, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.load(emulator)
     graph = the_graph(fleet)
     fill(graph, 2, first=50)
     graph.delete_backup("g1-b0")
@@ -250,11 +271,11 @@ def test_a_load_that_is_cut_after_it_listed_is_finished_by_the_next(
     with monkeypatch.context() as cut:
         cut.setattr(dlt.Pipeline, "load", _cut)
         with pytest.raises(KeyboardInterrupt):
-            store.load(emulator)
+            filled.load(emulator)
     graph.delete_backup(fleeting)
-    store.load(emulator)
-    assert store.deleted == {"g1-b0", "fleeting"}
-    assert_exact(store, fleet)
+    filled.load(emulator)
+    assert filled.deleted == {"g1-b0", "fleeting"}
+    assert_exact(filled, fleet)
 
 
 def _cut(*_: object, **__: object) -> None:
@@ -266,15 +287,13 @@ def told(row: Row) -> str:
     return repr({n: float(f"{v:.10g}") if isinstance(v, float) else v for n, v in row.items()})
 
 
-@pytest.mark.parametrize("kind", ["postgres", "filesystem"])
 def test_rows_and_reports_are_those_of_duckdb(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest, emulator: Emulator, fleet: Fleet
+    tmp_path: Path, request: pytest.FixtureRequest, emulator: Emulator, fleet: Fleet
 ) -> None:
     the_graph(fleet).add_record({"id": "broken", "graph_id": "g1"}, index=0)
     fill(fleet.add_graph("g3"), 40, first=100)
-    stores = [Store(tmp_path / "one.duckdb")]
-    with prepared(kind, tmp_path, request) as other:
-        stores.append(other)
+    with ExitStack() as stack:
+        stores = [stack.enter_context(prepared(kind, tmp_path, request)) for kind in KINDS]
         for step in range(3):
             for each in stores:
                 each.load(emulator)
@@ -283,18 +302,18 @@ def test_rows_and_reports_are_those_of_duckdb(
         left_out = {"_dlt_load_id", "cursor", "listed_at", "last_complete_at", "last_read_at"}
         left_out |= {"deleted_at", "first_seen_at", "first_listed_at", "last_listed_at", "requests"}
         for table in TABLES:
-            one, two = (
+            one, *same = (
                 sorted(
                     repr({n: v for n, v in sorted(row.items()) if n not in left_out})
                     for row in each.rows(table)
                 )
                 for each in stores
             )
-            assert one == two, table
+            assert same == [one, one], table
         for name in ("size_trend", "duration_trend", "reliability", "growth"):
             rows = f"SELECT * FROM reports.{name}"
-            one, two = (sorted(map(told, each.seam.read(rows).to_pylist())) for each in stores)
-            assert one == two, name
+            one, *same = (sorted(map(told, each.seam.read(rows).to_pylist())) for each in stores)
+            assert same == [one, one], name
 
 
 @pytest.mark.parametrize("kind", ["postgres", "filesystem"])
@@ -302,16 +321,15 @@ def test_a_history_moves_there_with_what_the_api_forgot(
     kind: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-    warehouse: Warehouse,
+    loaded: Warehouse,
     emulator: Emulator,
     fleet: Fleet,
 ) -> None:
-    warehouse.load(emulator)
     the_graph(fleet).delete_backup("g1-b0")
-    warehouse.load(emulator)
+    loaded.load(emulator)
     (tmp_path / "there").mkdir()
     with prepared(kind, tmp_path / "there", request) as there:
-        copy_history(warehouse.path, to_database=there.path, to_destination=kind)
+        copy_history(loaded.path, to_database=there.path, to_destination=kind)
         fill(the_graph(fleet), 1, first=50)
         assert there.load(emulator).backups["new"] == 1
         assert there.deleted == {"g1-b0"}
@@ -344,29 +362,28 @@ BEFORE_LAST_READ_AT = """
 
 @pytest.mark.parametrize("news", [0, 1])
 def test_a_history_of_before_last_read_at_is_read_and_goes_on(
-    store: Store,
+    filled: Store,
     emulator: Emulator,
     fleet: Fleet,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     news: int,
 ) -> None:
-    store.load(emulator)
-    listed = {key: row["listed_at"] for key, row in store.listings.items()}
-    if store.destination == "duckdb":
-        with duckdb.connect(str(store.path)) as connection:
+    listed = {key: row["listed_at"] for key, row in filled.listings.items()}
+    if filled.destination == "duckdb":
+        with duckdb.connect(str(filled.path)) as connection:
             connection.execute(BEFORE_LAST_READ_AT)
-        shutil.rmtree(folder_of(store.path))  # dlt has kept the schema there, too
-    elif store.destination == "postgres":
-        request.getfixturevalue("postgres").execute(BEFORE_LAST_READ_AT)
+        shutil.rmtree(folder_of(filled.path))  # dlt has kept the schema there, too
+    elif filled.destination == "postgres":
+        request.getfixturevalue("begun").database.execute(BEFORE_LAST_READ_AT)
     else:
         write_without(tmp_path / "lake" / "ges" / "listings", "last_read_at")
-    assert known_until(store) == listed
+    assert known_until(filled) == listed
     fill(the_graph(fleet), news, first=50)
-    assert store.load(emulator).exit_code == 0
-    assert {row["last_read_at"] == row["listed_at"] for row in store.listings.values()} == {True}
-    assert known_until(store) == {key: row["listed_at"] for key, row in store.listings.items()}
-    assert_exact(store, fleet)
+    assert filled.load(emulator).exit_code == 0
+    assert {row["last_read_at"] == row["listed_at"] for row in filled.listings.values()} == {True}
+    assert known_until(filled) == {key: row["listed_at"] for key, row in filled.listings.items()}
+    assert_exact(filled, fleet)
 
 
 def known_until(store: Store) -> dict[str, Any]:

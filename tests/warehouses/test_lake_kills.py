@@ -11,10 +11,11 @@ from typing import get_args
 
 import pytest
 
+from beginnings import Beginnings, contents
 from ges_emulator import Emulator, Fleet
 from harness import NOW, differences, fleet_of, the_graph
 from lake_life import LakeLife
-from lake_place import Place
+from lake_place import Place, begin
 from s3_proxy import Moment, Proxy, running_proxy
 from s3_server import S3Server
 from torn_writes import torn
@@ -45,6 +46,19 @@ def bucket_life(bucket_lake: Place, fleet: Fleet, emulator: Emulator) -> LakeLif
 @pytest.fixture
 def folder_life(folder_lake: Place, fleet: Fleet, emulator: Emulator) -> LakeLife:
     return LakeLife(folder_lake, fleet, emulator)
+
+
+@pytest.fixture
+def begun(folder_life: LakeLife, beginnings: Beginnings) -> LakeLife:
+    """A lake in a folder that was loaded into once."""
+    life = folder_life
+    begin(
+        beginnings,
+        life.place,
+        lambda place: LakeLife(place, life.fleet, life.emulator).load(),
+        contents(life.emulator),
+    )
+    return life
 
 
 def assert_whole(life: LakeLife) -> None:
@@ -112,9 +126,8 @@ def test_a_load_is_killed_at_a_write_and_its_host_is_lost(
         assert_whole(bucket_life)
 
 
-def test_loads_into_a_folder_are_killed_at_any_time(folder_life: LakeLife) -> None:
-    life = folder_life
-    life.load()
+def test_loads_into_a_folder_are_killed_at_any_time(begun: LakeLife) -> None:
+    life = begun
     chance = random.Random(1)
     log = Path(life.lake.storage.location("backups"), "_delta_log")
     for _ in range(2 * int(os.environ.get("GES_SOAK", "1"))):
@@ -153,10 +166,9 @@ def test_a_first_load_into_a_folder_is_killed_in_a_write_of_dlts(
 )
 @pytest.mark.parametrize("name", ["init", "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"])
 def test_what_an_earlier_version_left_half_of_dlts_files_is_passed_over(
-    folder_life: LakeLife, name: str, empty_on: str, half_on: str
+    begun: LakeLife, name: str, empty_on: str, half_on: str
 ) -> None:
-    life = folder_life
-    life.load()
+    life = begun
     for part, host in (0, empty_on), (0.5, half_on):
         found = Path(life.lake.storage.location(name))
         file = max(found.glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns, default=found)
@@ -178,11 +190,8 @@ def spilled(below: Path) -> list[str]:
     return [name for _, names, _ in os.walk(below) for name in names if name.startswith("spill-")]
 
 
-def test_what_a_killed_load_spilled_is_removed_by_the_next(
-    folder_life: LakeLife, tmp_path: Path
-) -> None:
-    life = folder_life
-    life.load()
+def test_what_a_killed_load_spilled_is_removed_by_the_next(begun: LakeLife, tmp_path: Path) -> None:
+    life = begun
     for _ in range(10):
         life.move_on()
         with life.start_load() as process:

@@ -53,8 +53,12 @@ def test_a_folder_whose_name_delta_does_not_take_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+NAMES = ["l*?{a,b}", "#l&=;,+ %4", "50% ä'€`$l~!@"]
+EACH_ALONE = ["l*", "l?", "l{a,b}", "#l", "l&=;,+", "50% ä'€", "l %4", "`$l~!@"]
+
+
 @pytest.mark.parametrize(
-    "name", ["l*", "l?", "l{a,b}", "#l", "l&=;,+", "50% ä'€", "l %4", "`$l~!@"]
+    "name", [*NAMES, *(pytest.param(name, marks=pytest.mark.soak) for name in EACH_ALONE)]
 )
 def test_any_other_folder_holds_a_lake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -237,7 +241,7 @@ def random_backup(chance: random.Random, id_: str, load: int) -> Row:
     return backup(id_, **values)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2))])
 def test_random_loads_leave_what_was_sent_last(folder_lake: Place, seed: int) -> None:
     chance = random.Random(seed)
     expected: dict[str, Row] = {}

@@ -25,48 +25,44 @@ def _warehouse(history: PostgresHistory) -> Any:
         return warehouse_for(history.path, "postgres")
 
 
-def test_no_second_copy_of_a_row_can_come(history: PostgresHistory, emulator: Emulator) -> None:
-    history.load(emulator)
+def test_no_second_copy_of_a_row_can_come(begun: PostgresHistory) -> None:
     for table in ("backups", "graphs", "listings", "projects"):
         with pytest.raises(psycopg2.errors.UniqueViolation):
-            history.database.execute(f"INSERT INTO ges.{table} SELECT * FROM ges.{table} LIMIT 1")
+            begun.database.execute(f"INSERT INTO ges.{table} SELECT * FROM ges.{table} LIMIT 1")
 
 
 def test_a_steady_load_leaves_nothing_that_grows(
-    history: PostgresHistory, emulator: Emulator
+    begun: PostgresHistory, emulator: Emulator
 ) -> None:
-    for _ in range(2):
-        history.load(emulator)
-    before, rows = history.database.execute(SIZES), history.rows("backups")
+    begun.load(emulator)
+    before, rows = begun.database.execute(SIZES), begun.rows("backups")
     for _ in range(5):
-        assert history.load(emulator).outcome == "unchanged"
-    assert history.database.execute(SIZES) == before
-    assert history.rows("backups") == rows
-    assert len(history.rows("_dlt_loads")) == 1
+        assert begun.load(emulator).outcome == "unchanged"
+    assert begun.database.execute(SIZES) == before
+    assert begun.rows("backups") == rows
+    assert len(begun.rows("_dlt_loads")) == 1
 
 
-def test_states_are_pruned(history: PostgresHistory, fleet: Fleet, emulator: Emulator) -> None:
-    for number in range(4):
+def test_states_are_pruned(begun: PostgresHistory, fleet: Fleet, emulator: Emulator) -> None:
+    for number in range(3):
         fill(the_graph(fleet), 1, 10 + number)
-        history.load(emulator)
-    assert len(history.rows("_dlt_pipeline_state")) <= 3
-    assert_exact(history, fleet)
+        begun.load(emulator)
+    assert len(begun.rows("_dlt_pipeline_state")) <= 3
+    assert_exact(begun, fleet)
 
 
 def test_what_did_not_change_is_not_rewritten(
-    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+    begun: PostgresHistory, fleet: Fleet, emulator: Emulator
 ) -> None:
-    history.load(emulator)
     place = "SELECT id, ctid, xmin FROM ges.backups WHERE id LIKE 'g2%' ORDER BY id"
-    before = history.database.execute(place)
+    before = begun.database.execute(place)
     fill(the_graph(fleet), 1, 10)
-    history.load(emulator, full=True)
-    assert history.database.execute(place) == before
+    begun.load(emulator, full=True)
+    assert begun.database.execute(place) == before
 
 
-def test_tables_and_columns_are_described(history: PostgresHistory, emulator: Emulator) -> None:
-    history.load(emulator)
-    missing = history.database.execute(
+def test_tables_and_columns_are_described(begun: PostgresHistory) -> None:
+    missing = begun.database.execute(
         "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
         " WHERE c.relnamespace IN ('ges'::regnamespace, 'reports'::regnamespace)"
         " AND c.relkind IN ('r', 'v') AND c.relname !~ '^(_dlt|about)' AND a.attnum > 0"
@@ -76,22 +72,18 @@ def test_tables_and_columns_are_described(history: PostgresHistory, emulator: Em
 
 
 def test_a_new_column_comes_though_views_stand_on_the_table(
-    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+    begun: PostgresHistory, fleet: Fleet, emulator: Emulator
 ) -> None:
-    history.load(emulator)
-    history.database.execute("CREATE VIEW public.mine AS SELECT * FROM ges.backups")
+    begun.database.execute("CREATE VIEW public.mine AS SELECT * FROM ges.backups")
     the_graph(fleet).add_backup(1_700_000_000_000, id="new", a_new_field=1.5)
-    history.load(emulator)
-    assert history.backups["new"]["a_new_field"] == 1.5
+    begun.load(emulator)
+    assert begun.backups["new"]["a_new_field"] == 1.5
 
 
-def test_views_are_made_anew_where_they_differ(
-    history: PostgresHistory, emulator: Emulator
-) -> None:
-    history.load(emulator)
-    warehouse = _warehouse(history)
+def test_views_are_made_anew_where_they_differ(begun: PostgresHistory) -> None:
+    warehouse = _warehouse(begun)
     assert not warehouse.publish_reports()
-    execute = history.database.execute
+    execute = begun.database.execute
     execute("CREATE ROLE reader_of_reports")
     try:
         execute("DROP VIEW reports.growth CASCADE; DROP VIEW reports.about")
@@ -112,41 +104,38 @@ def test_views_are_made_anew_where_they_differ(
 
 @pytest.mark.parametrize("name", ["Backups per day", "BACKUPS", "user", "a" * 63])
 def test_a_table_of_somebody_is_in_no_readers_way(
-    history: PostgresHistory, emulator: Emulator, name: str
+    begun: PostgresHistory, emulator: Emulator, name: str
 ) -> None:
-    history.load(emulator)
-    warehouse = _warehouse(history)
-    execute = history.database.execute
+    warehouse = _warehouse(begun)
+    execute = begun.database.execute
     execute(f'CREATE TABLE ges."{name}" (a int, "A" int)')
     assert len(warehouse.read("FROM reports.growth")) == 2
     execute("DROP VIEW reports.growth CASCADE")
     assert len(warehouse.read("FROM reports.growth")) == 2
-    assert history.load(emulator).outcome == "unchanged"
+    assert begun.load(emulator).outcome == "unchanged"
 
 
-def test_a_view_of_somebody_is_not_dropped(history: PostgresHistory, emulator: Emulator) -> None:
-    history.load(emulator)
-    execute = history.database.execute
+def test_a_view_of_somebody_is_not_dropped(begun: PostgresHistory) -> None:
+    execute = begun.database.execute
     execute("DROP VIEW reports.growth CASCADE; DROP VIEW reports.about")
     execute("CREATE VIEW reports.growth AS SELECT 1 AS another")
     execute("CREATE VIEW public.mine AS SELECT * FROM reports.growth")
     with pytest.raises(DatabaseError, match="mine"):
-        _warehouse(history).publish_reports()
+        _warehouse(begun).publish_reports()
     assert execute("SELECT * FROM public.mine") == [(1,)]
 
 
-def test_a_newer_layout_is_left_alone(history: PostgresHistory, emulator: Emulator) -> None:
-    history.load(emulator)
-    history.database.execute(
+def test_a_newer_layout_is_left_alone(begun: PostgresHistory, emulator: Emulator) -> None:
+    begun.database.execute(
         "CREATE OR REPLACE VIEW reports.about AS"
         " SELECT 99 AS layout_version, 'x'::text AS views_fingerprint"
     )
     asked = Asked(emulator)
     with pytest.raises(DatabaseError, match="newer version"):
-        history.load(emulator)
+        begun.load(emulator)
     assert asked.total == 0
     with pytest.raises(DatabaseError, match="newer version"):
-        _warehouse(history).read("SELECT 1")
+        _warehouse(begun).read("SELECT 1")
 
 
 def test_no_history_is_told_so(history: PostgresHistory) -> None:
@@ -155,14 +144,13 @@ def test_no_history_is_told_so(history: PostgresHistory) -> None:
 
 
 def test_a_table_that_was_dropped_comes_back(
-    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+    begun: PostgresHistory, fleet: Fleet, emulator: Emulator
 ) -> None:
-    history.load(emulator)
-    history.database.execute("DROP TABLE ges.listings CASCADE")
+    begun.database.execute("DROP TABLE ges.listings CASCADE")
     fill(the_graph(fleet), 1, 10)
-    history.load(emulator)
-    assert_exact(history, fleet)
-    assert len(history.rows("listings")) == 2
+    begun.load(emulator)
+    assert_exact(begun, fleet)
+    assert len(begun.rows("listings")) == 2
 
 
 def test_keys_of_an_earlier_version_are_replaced(
@@ -188,13 +176,12 @@ def test_keys_of_an_earlier_version_are_replaced(
 
 
 def test_the_first_release_is_taken_over(
-    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+    begun: PostgresHistory, fleet: Fleet, emulator: Emulator
 ) -> None:
     """Without keys, with rows twice, with a staging dataset and the evidence of marks."""
-    history.load(emulator)
     the_graph(fleet).delete_backup("g1-b0")
-    history.load(emulator)
-    execute = history.database.execute
+    begun.load(emulator)
+    execute = begun.database.execute
     execute("DROP SCHEMA reports CASCADE; DROP TABLE ges.projects, ges.rejected_backups")
     execute("DROP INDEX ges.backups_key, ges.graphs_key, ges.listings_key")
     execute("ALTER TABLE ges.listings DROP COLUMN cursor, DROP COLUMN last_read_at")
@@ -205,28 +192,27 @@ def test_the_first_release_is_taken_over(
     execute("CREATE TABLE ges.listed_backups (id varchar)")
     execute("CREATE SCHEMA ges_staging")
     execute("CREATE TABLE ges_staging.graphs (id varchar)")
-    warehouse = _warehouse(history)
+    warehouse = _warehouse(begun)
     assert len(warehouse.read("FROM reports.graph_names")) >= 2  # before the next load as well
-    history.load(emulator)
-    assert history.repeated() == {}
-    assert_exact(history, fleet)
-    assert history.deleted == {"g1-b0"}
-    assert [row["name"] for row in history.rows("graphs_duplicates")] == ["older"]
+    begun.load(emulator)
+    assert begun.repeated() == {}
+    assert_exact(begun, fleet)
+    assert begun.deleted == {"g1-b0"}
+    assert [row["name"] for row in begun.rows("graphs_duplicates")] == ["older"]
     assert execute("SELECT to_regclass('ges.listed_backups')") == [(None,)]
     assert execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'ges_staging'") == [(0,)]
-    assert len(history.rows("listings")) == 2
+    assert len(begun.rows("listings")) == 2
 
 
-def test_forget_removes_one_project(history: PostgresHistory, emulator: Emulator) -> None:
-    history.load(emulator)
+def test_forget_removes_one_project(begun: PostgresHistory, emulator: Emulator) -> None:
     with Emulator(Fleet(project_id="another")) as other:
         fill(other.fleet.add_graph("kept"), 2)
-        history.load(other)
-        gone = _warehouse(history).forget(emulator.fleet.project_id)
+        begun.load(other)
+        gone = _warehouse(begun).forget(emulator.fleet.project_id)
         assert (gone["backups"], gone["graphs"], gone["listings"], gone["projects"]) == (6, 2, 2, 1)
-        assert set(history.backups) == {"kept-b0", "kept-b1"}
-        assert history.load(other).outcome == "unchanged"
-    assert history.load(emulator).backups["new"] == 6
+        assert set(begun.backups) == {"kept-b0", "kept-b1"}
+        assert begun.load(other).outcome == "unchanged"
+    assert begun.load(emulator).backups["new"] == 6
 
 
 @pytest.mark.parametrize(

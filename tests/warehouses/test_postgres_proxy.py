@@ -19,19 +19,26 @@ def test_statements_pass_and_are_counted(postgres: PostgresDatabase, proxy: Post
 
 
 @pytest.mark.parametrize(
-    ("nth", "when", "kept"),
-    [(3, "before", []), (3, "after", []), (4, "before", []), (4, "after", [{"n": 1}])],
+    ("at", "when", "kept"),
+    [
+        (3, "before", []),
+        ("INSERT", "after", []),
+        (4, "before", []),
+        ("COMMIT", "after", [{"n": 1}]),
+    ],
     ids=["before insert", "after insert", "before commit", "after commit"],
 )
 def test_a_cut_at_a_statement(
-    postgres: PostgresDatabase, proxy: PostgresProxy, nth: int, when: When, kept: list[object]
+    postgres: PostgresDatabase, proxy: PostgresProxy, at: int | str, when: When, kept: list[object]
 ) -> None:
     postgres.execute("CREATE TABLE public.kept (n int)")
-    acted: list[int] = []
-    proxy.arm(nth, when, lambda: acted.append(nth))
+    acted: list[int | str] = []
+    proxy.arm(at, when, lambda: acted.append(at))
+    assert not proxy.has_cut
     with pytest.raises(psycopg2.Error):
         _insert_one(postgres.through(proxy.port).url)
-    assert acted == [nth]
+    assert proxy.has_cut
+    assert acted == [at]
     assert postgres.rows("kept", "public") == kept
 
 

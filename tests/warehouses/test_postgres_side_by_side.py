@@ -12,11 +12,10 @@ import pytest
 
 from ges_emulator import Emulator, Fault, Fleet
 from ges_history.errors import LoadInProgress
-from harness import NOW, assert_exact, fill, the_graph
+from harness import NOW, Asked, assert_exact, fill, the_graph
 from postgres_history import PostgresHistory
 from postgres_server import PostgresDatabase
 
-ROUNDS = 8
 GRAPHS = 5
 BACKUPS = 20
 
@@ -50,11 +49,12 @@ def _live(fleet: Fleet, number: int) -> None:
     fill(fleet.add_graph(f"{graph.id}-late{number}"), 2)
 
 
-def test_two_projects_from_two_folders_sixteen_loads(
-    postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator]
+@pytest.mark.parametrize("rounds", [3, pytest.param(8, marks=pytest.mark.soak)])
+def test_two_projects_from_two_folders(
+    postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator], rounds: int
 ) -> None:
     histories = [_of(postgres, tmp_path / e.fleet.project_id, e) for e in emulators]
-    for number in range(ROUNDS):
+    for number in range(rounds):
         loads = [h.start_load(e) for h, e in zip(histories, emulators, strict=True)]
         for process in loads:
             process.join(120)
@@ -111,9 +111,10 @@ def test_a_killed_load_lets_go_at_once(
     emulator.faults.add(Fault.hang(), path="backups")
     process = here.start_load(emulator)
     deadline = time.monotonic() + 60
-    while not postgres.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"):
+    while not Asked.of(emulator).count():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert postgres.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
     with pytest.raises(LoadInProgress):
         there.load(emulator, wait=0)
     os.kill(process.pid, signal.SIGKILL)

@@ -52,32 +52,30 @@ def test_a_snapshot_holds_all_tables_and_reports(
 
 
 def test_it_is_written_only_when_something_has_changed(
-    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+    loaded: Warehouse, emulator: Emulator, snapshot: Path
 ) -> None:
-    warehouse.load(emulator)
-    file = DuckDbFile(warehouse.path)
+    file = DuckDbFile(loaded.path)
     assert publish(file, snapshot)
     inode = snapshot.stat().st_ino
     assert not publish(file, snapshot)
-    warehouse.load(emulator)
+    loaded.load(emulator)
     assert not publish(file, snapshot)
     assert snapshot.stat().st_ino == inode
     fill(the_graph(emulator.fleet), 1, first=50)
-    warehouse.load(emulator)
+    loaded.load(emulator)
     assert publish(file, snapshot)
     assert snapshot.stat().st_ino != inode
 
 
 def test_after_an_hour_without_news_it_is_written_so_that_it_does_not_look_stale(
-    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+    loaded: Warehouse, emulator: Emulator, snapshot: Path
 ) -> None:
-    warehouse.load(emulator)
-    with duckdb.connect(str(warehouse.path)) as connection:
+    with duckdb.connect(str(loaded.path)) as connection:
         then = datetime.now(UTC) - timedelta(hours=2)
         connection.execute("UPDATE ges.projects SET last_listed_at = ?", [then])
-    publish(DuckDbFile(warehouse.path), snapshot)
-    warehouse.load(emulator)
-    assert publish(DuckDbFile(warehouse.path), snapshot)
+    publish(DuckDbFile(loaded.path), snapshot)
+    loaded.load(emulator)
+    assert publish(DuckDbFile(loaded.path), snapshot)
 
 
 def test_a_reader_keeps_its_snapshot_through_three_loads_that_wait_for_nobody(
@@ -105,13 +103,10 @@ def test_a_reader_keeps_its_snapshot_through_three_loads_that_wait_for_nobody(
     assert len(rows_of(snapshot, "backups")) == 9
 
 
-def test_no_other_file_is_written_over(
-    warehouse: Warehouse, emulator: Emulator, tmp_path: Path
-) -> None:
-    warehouse.load(emulator)
-    file = DuckDbFile(warehouse.path)
+def test_no_other_file_is_written_over(loaded: Warehouse, tmp_path: Path) -> None:
+    file = DuckDbFile(loaded.path)
     with pytest.raises(DatabaseError, match="is the database itself"):
-        publish(file, warehouse.path)
+        publish(file, loaded.path)
     other = tmp_path / "other.duckdb"
     with duckdb.connect(str(other)) as connection:
         connection.execute("CREATE TABLE mine AS SELECT 1 AS x")
@@ -135,9 +130,8 @@ def test_a_folder_that_takes_no_snapshot_is_named(
 
 
 def test_a_load_into_a_snapshot_is_refused(
-    warehouse: Warehouse, emulator: Emulator, snapshot: Path
+    loaded: Warehouse, emulator: Emulator, snapshot: Path
 ) -> None:
-    warehouse.load(emulator)
-    publish(DuckDbFile(warehouse.path), snapshot)
+    publish(DuckDbFile(loaded.path), snapshot)
     with pytest.raises(DatabaseError, match=r"something else than a backup history|snapshot"):
         Warehouse(snapshot).load(emulator)
