@@ -316,6 +316,7 @@ def test_no_forecast_where_there_is_none(tmp_path: Path) -> None:
     graphs = arrange(found)
     assert {graph.name: forecast(graph, 20_000) for graph in graphs} == {"two": [], "gone": []}
     text = render(found)
+    assert "and 1 deleted since, which hold 4 backups at the source, 100 MB" in text
     assert "Growth and forecast</h2>" not in text
     assert "In 30 days" not in text
     assert "forecast in 90 days" not in text
