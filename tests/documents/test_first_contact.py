@@ -2,15 +2,18 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cli_harness import STAMPED, Command, Done, environment
+from beginnings import Beginnings
+from cli_harness import SETTING, STAMPED, Command, environment
 from ges_emulator import Emulator, Fault, Fleet, demo_fleet
 from ges_history import connect
+from harness import Warehouse, fleet_of
 
 
 @pytest.fixture
@@ -18,11 +21,29 @@ def command(emulator: Emulator, tmp_path: Path) -> Command:
     return Command(emulator, tmp_path)
 
 
-@pytest.fixture
-def demo(command: Command) -> Done:
-    done = command.run("demo")
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo ran, though variables name a project and a file of one's own."""
+    folder = tmp_path_factory.mktemp("demo")
+    with Emulator(fleet_of(graphs=2)) as emulator:
+        done = Command(emulator, folder).run("demo", GES_BACKUPS_DATABASE="mine.duckdb")
+        assert emulator.requests == []
     assert done.code == 0, done.err
-    return done
+    return folder
+
+
+@pytest.fixture
+def demo(shown: Path, command: Command) -> Path:
+    """The demo's file in the folder of the command."""
+    shutil.copytree(shown, command.folder, dirs_exist_ok=True)
+    return command.folder / "ges_demo.duckdb"
+
+
+@pytest.fixture
+def begun(command: Command, emulator: Emulator, beginnings: Beginnings) -> Command:
+    """A command where a load has been before."""
+    beginnings.load(Warehouse(command.folder / "ges_backups.duckdb"), emulator)
+    return command
 
 
 def projects(database: Path) -> list[str]:
@@ -31,37 +52,34 @@ def projects(database: Path) -> list[str]:
     return [project for (project,) in rows]
 
 
-def test_demo_is_never_in_the_file_of_ones_own(demo: Done, command: Command) -> None:
+def test_demo_is_never_in_the_file_of_ones_own(demo: Path, command: Command) -> None:
     assert not (command.folder / "ges_backups.duckdb").exists()
-    assert projects(command.folder / "ges_demo.duckdb") == [demo_fleet().project_id]
+    assert projects(demo) == [demo_fleet().project_id]
     loaded = command.load()
     assert loaded.code == 0
     assert projects(command.folder / "ges_backups.duckdb") == [command.emulator.fleet.project_id]
 
 
-def test_ones_own_project_is_refused_by_a_demo(demo: Done, command: Command) -> None:
-    database = command.folder / "ges_demo.duckdb"
-    before = database.read_bytes()
+def test_ones_own_project_is_refused_by_a_demo(demo: Path, command: Command) -> None:
+    before = demo.read_bytes()
     refused = command.load("--database", "ges_demo.duckdb")
     assert refused.code == 1
     assert "demo" in refused.err
     assert "--database" in refused.err
-    assert database.read_bytes() == before
+    assert demo.read_bytes() == before
 
 
-def test_demo_is_refused_by_ones_own_history(command: Command) -> None:
-    assert command.load().code == 0
-    before = (command.folder / "ges_backups.duckdb").read_bytes()
-    refused = command.run("demo", "--database", "ges_backups.duckdb")
+def test_demo_is_refused_by_ones_own_history(begun: Command) -> None:
+    before = (begun.folder / "ges_backups.duckdb").read_bytes()
+    refused = begun.run("demo", "--database", "ges_backups.duckdb")
     assert refused.code == 1
     assert "--database" in refused.err
-    assert (command.folder / "ges_backups.duckdb").read_bytes() == before
+    assert (begun.folder / "ges_backups.duckdb").read_bytes() == before
 
 
-def test_demo_is_not_led_to_ones_own_file_by_a_variable(command: Command) -> None:
-    done = command.run("demo", GES_BACKUPS_DATABASE="mine.duckdb")
-    assert done.code == 0
-    assert not (command.folder / "mine.duckdb").exists()
+def test_demo_is_not_led_to_ones_own_file_by_a_variable(shown: Path) -> None:
+    assert (shown / "ges_demo.duckdb").exists()
+    assert not (shown / "mine.duckdb").exists()
 
 
 def test_variable_of_an_option_is_the_same_for_each_command(command: Command) -> None:
@@ -79,8 +97,8 @@ def test_each_line_of_a_log_has_its_time(command: Command) -> None:
     assert STAMPED.fullmatch(unset.err.strip().removeprefix("ges-backups: "))
 
 
-def test_quiet_is_silent_while_all_is_well(command: Command) -> None:
-    done = command.load("--quiet")
+def test_quiet_is_silent_while_all_is_well(begun: Command) -> None:
+    done = begun.load("--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
@@ -143,23 +161,21 @@ def test_fast_emulator_stays_in_the_past(tmp_path: Path) -> None:
     assert ahead == 0
 
 
-@pytest.mark.parametrize(
-    ("wrong", "meant"),
-    [
-        ("SOURCES__GES_BACKUPS__PAGESIZE", "SOURCES__GES_BACKUPS__PAGE_SIZE"),
-        ("SOURCES__GES_BACKUPS__CREDENTIALS__TOKN", "SOURCES__GES_BACKUPS__CREDENTIALS__TOKEN"),
-        ("SOURCES__GES_BACKUPS__GRAPH_ID", "SOURCES__GES_BACKUPS__GRAPH_IDS"),
-    ],
-)
-def test_setting_that_does_not_exist_is_told(wrong: str, meant: str, command: Command) -> None:
-    done = command.load("--quiet", **{wrong: "1"})
+def test_settings_that_do_not_exist_are_told(begun: Command) -> None:
+    meant = {
+        "PAGESIZE": "PAGE_SIZE",
+        "CREDENTIALS__TOKN": "CREDENTIALS__TOKEN",
+        "GRAPH_ID": "GRAPH_IDS",
+    }
+    done = begun.load("--quiet", **{f"{SETTING}{wrong}": "1" for wrong in meant})
     assert done.code == 0
-    assert f"{wrong}; did you mean {meant}?" in done.err
+    for wrong, right in meant.items():
+        assert f"{SETTING}{wrong}; did you mean {SETTING}{right}?" in done.err
 
 
-def test_settings_that_exist_are_not_told(command: Command) -> None:
+def test_settings_that_exist_are_not_told(begun: Command) -> None:
     known = {"PAGE_SIZE": "50", "FULL_LISTING_INTERVAL": "1h", "BACKUPS__WRITE_DISPOSITION": "x"}
-    done = command.load(**{f"SOURCES__GES_BACKUPS__{name}": at for name, at in known.items()})
+    done = begun.load(**{f"SOURCES__GES_BACKUPS__{name}": at for name, at in known.items()})
     assert "There is no setting" not in done.err
 
 

@@ -45,7 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
 def database(place: tuple[Path, dict[str, str]]) -> Path:
     folder, variables = place
     command = [PROGRAM, "load", "--database", "asked.duckdb"]
-    subprocess.run(command, cwd=folder, env=variables, check=True, capture_output=True)
+    done = warm_python.run(command, variables, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder / "asked.duckdb"
 
 

@@ -419,7 +419,7 @@ def stop_while_clients_connect(fleet: Fleet) -> None:
     def connect(port: int) -> None:
         while not over.is_set():
             with contextlib.suppress(OSError):
-                connections.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+                connections.append(socket.create_connection(("127.0.0.1", port), timeout=0.1))
             begun.set()
 
     with Emulator(fleet) as emulator:

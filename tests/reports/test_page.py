@@ -38,6 +38,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def contents(fleet: Path) -> Contents:
+    return read(fleet)
+
+
+@pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A history whose page is soon made."""
     return written(tmp_path_factory.mktemp("small") / "h.duckdb", daily("g", [10] * 3))
@@ -180,9 +185,11 @@ def test_page_names_nothing_to_fetch(page: Path) -> None:
     assert found.names.count("script") == 3
 
 
-def test_same_contents_give_the_same_page(fleet: Path) -> None:
-    found = read(fleet)
-    assert render(found) == render(found)
+def test_same_contents_give_the_same_page(tmp_path: Path) -> None:
+    found = read(written(tmp_path / "h.duckdb", [*daily("a", [10] * 40), *daily("b", [20] * 40)]))
+    text = render(found)
+    assert text.count('<div class="still"') > 6
+    assert text == render(found)
 
 
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:
@@ -204,8 +211,8 @@ def test_script_data_is_json_that_cannot_end_its_element(page: Path) -> None:
     assert len(json.loads(packed[1])["graphs"]) == text.count('<details class="card')
 
 
-def test_worst_graphs_come_first_and_deleted_ones_last(fleet: Path) -> None:
-    graphs = arrange(read(fleet))
+def test_worst_graphs_come_first_and_deleted_ones_last(contents: Contents) -> None:
+    graphs = arrange(contents)
     alarmed = [bool(graph.alarms) for graph in graphs]
     assert alarmed == sorted(alarmed, reverse=True)
     assert any(alarmed)
@@ -216,13 +223,12 @@ def test_worst_graphs_come_first_and_deleted_ones_last(fleet: Path) -> None:
 
 
 def test_headline_list_and_views_have_one_count_of_what_needs_attention(
-    fleet: Path, page: Path
+    contents: Contents, page: Path
 ) -> None:
-    found = read(fleet)
-    graphs = arrange(found)
+    graphs = arrange(contents)
     alarmed = sum(bool(graph.alarms) for graph in graphs)
     text = page.read_text(encoding="utf-8")
-    assert found.fleet.totals["attention"] == alarmed > 0
+    assert contents.fleet.totals["attention"] == alarmed > 0
     assert (
         f"<h1>{alarmed} of {sum(not g.deleted for g in graphs)} graphs need attention.</h1>" in text
     )
@@ -231,8 +237,8 @@ def test_headline_list_and_views_have_one_count_of_what_needs_attention(
     assert section.count('<tr><th scope="row">') == alarmed
 
 
-def test_packed_series_are_the_views_rows(fleet: Path) -> None:
-    graph = next(g for g in arrange(read(fleet)) if g.name == "graph-1")
+def test_packed_series_are_the_views_rows(contents: Contents) -> None:
+    graph = next(g for g in arrange(contents) if g.name == "graph-1")
     first, steps, sizes, means = packed_graph(graph, 10**6)["s"]
     assert graph.sizes is not None
     assert _summed([first, *(steps or [1] * (len(sizes) - 1))]) == graph.sizes["day"]
@@ -243,8 +249,8 @@ def test_packed_series_are_the_views_rows(fleet: Path) -> None:
     assert len(marks(graph)) == len(graph.anomalies)
 
 
-def test_stored_volume_is_that_of_each_day_of_each_graph(fleet: Path) -> None:
-    found = read(fleet)
+def test_stored_volume_is_that_of_each_day_of_each_graph(fleet: Path, contents: Contents) -> None:
+    found = contents
     packed = packed_stored(found.stored)
     with duckdb.connect(str(fleet), read_only=True) as connection:
         backups = connection.execute(
@@ -310,6 +316,7 @@ def test_no_forecast_where_there_is_none(tmp_path: Path) -> None:
     graphs = arrange(found)
     assert {graph.name: forecast(graph, 20_000) for graph in graphs} == {"two": [], "gone": []}
     text = render(found)
+    assert "and 1 deleted since, which hold 4 backups at the source, 100 MB" in text
     assert "Growth and forecast</h2>" not in text
     assert "In 30 days" not in text
     assert "forecast in 90 days" not in text

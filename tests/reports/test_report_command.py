@@ -37,17 +37,28 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("command") / "fleet.duckdb"
-    return write_database(path, graphs=10, backups=2_000)
+    return write_database(path, graphs=10, backups=600)
 
 
-@pytest.fixture
-def run(database: Path) -> Run:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history whose page is soon made."""
+    path = tmp_path_factory.mktemp("command") / "small.duckdb"
+    return write_database(path, graphs=2, backups=20, edge_cases=False)
+
+
+def running(database: Path) -> Run:
     def run(*arguments: str | Path) -> Result:
         return CliRunner().invoke(
             cli, [*map(str, arguments), "--database", str(database)], catch_exceptions=False
         )
 
     return run
+
+
+@pytest.fixture
+def run(database: Path) -> Run:
+    return running(database)
 
 
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -137,7 +148,8 @@ def test_a_sheet_has_every_row_in_utc_and_no_formula(
     assert sheet["successes"].sum() == expected["successes"].sum()
 
 
-def test_a_dash_is_stdout(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_is_stdout(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = running(small)
     monkeypatch.chdir(tmp_path)
     printed = run("report", "growth", "-o", "-", "--format", "csv").stdout
     run("report", "growth", "-o", "growth.csv")
@@ -148,9 +160,9 @@ def test_a_dash_is_stdout(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in tmp_path.iterdir()] == ["growth.csv"]
 
 
-def test_the_page_is_said_to_be_written(run: Run, tmp_path: Path) -> None:
+def test_the_page_is_said_to_be_written(small: Path, tmp_path: Path) -> None:
     page = tmp_path / "backups.html"
-    result = run("report", "--html", page)
+    result = running(small)("report", "--html", page)
     assert result.stdout == f"page      {page} ({page.stat().st_size / 1e6:.1f} MB)\n"
 
 

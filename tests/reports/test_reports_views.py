@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_database(path, graphs=8, backups=800)
 
 
+@cache
+def columns_of(report: str, path: Path) -> list[str]:
+    return list(read_report(report, path).columns)
+
+
+@cache
+def statements_for(dialect: str) -> list[str]:
+    return view_statements(dialect)
+
+
 def open_plainly(path: Path, report: str = "growth") -> int:
     """Rows of a report as a user finds it who opens the file with duckdb alone."""
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -75,7 +86,7 @@ def test_every_report_begins_with_what_it_is_about(report: str, fleet: Path) -> 
     first = ["project_id", "graph_id", "graph_name", "project_name"]
     if report == "overview":
         first = ["project_id", "project_name", "region"]
-    assert list(read_report(report, fleet).columns[: len(first)]) == first
+    assert columns_of(report, fleet)[: len(first)] == first
 
 
 @pytest.mark.parametrize("report", report_names())
@@ -87,7 +98,7 @@ def test_every_file_says_its_grain_and_what_it_reads(report: str, fleet: Path) -
     assert named is not None
     read = set(re.findall(r"\b(?:FROM|JOIN) ((?:ges|reports)\.\w+)", text))
     assert set(named[1].split(", ")) == read
-    assert time_column(report) in read_report(report, fleet).columns
+    assert time_column(report) in columns_of(report, fleet)
     assert descriptions()[report].endswith(".")
 
 
@@ -101,8 +112,9 @@ def grown(fleet: Path) -> int:
 @pytest.mark.parametrize("name", FILE_NAMES)
 def test_any_file_name_works(name: str, tmp_path: Path) -> None:
     path = write_database(tmp_path / name, graphs=2, backups=60, edge_cases=False)
-    assert open_plainly(path) == len(read_report("growth", path)) == 2
+    assert open_plainly(path) == 2
     with connect(path) as history:
+        assert len(history.execute("FROM reports.growth").fetchall()) == 2
         assert history.execute("SELECT count(*) = 60 FROM ges.backups").fetchone() == (True,)
 
 
@@ -206,7 +218,7 @@ def test_the_zone_of_the_session_changes_nothing(report: str, fleet: Path) -> No
 
 @pytest.mark.parametrize("dialect", ["postgres", "spark"])
 def test_the_statements_transpile(dialect: str) -> None:
-    statements = view_statements(dialect)
+    statements = statements_for(dialect)
     assert len(statements) == len(view_statements())
     for statement in statements:
         tree = sqlglot.parse_one(statement, read=dialect)
@@ -215,7 +227,7 @@ def test_the_statements_transpile(dialect: str) -> None:
 
 
 def test_quantiles_are_continuous_on_other_engines() -> None:
-    postgres, spark = ("\n".join(view_statements(dialect)) for dialect in ("postgres", "spark"))
+    postgres, spark = ("\n".join(statements_for(dialect)) for dialect in ("postgres", "spark"))
     assert "PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY duration)" in postgres
     assert "PERCENTILE(duration, 0.95)" in spark
 

@@ -1,10 +1,11 @@
 """Tables and the fleet's screen, on a terminal of 80 columns and beside what the views say."""
 
 import re
-import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import warm_python
 from ges_history.reports.attention import judge, verdict
 from ges_history.reports.cells import readable
 from ges_history.reports.fitting import TEXTS, fit
@@ -28,12 +30,20 @@ from terminal import in_terminal
 
 WIDTH = 80
 COMMAND = [sys.executable, "-c", "from ges_history.cli import main; main()"]
+EACH_REPORT = """
+import sys
+from ges_history.cli import cli
+for report in sys.argv[2:]:
+    print(f"report {report}:")
+    cli.main(["report", report, "--database", sys.argv[1]], standalone_mode=False)
+"""
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo") / "demo.duckdb"
-    subprocess.run([*COMMAND, "demo", "--database", path], check=True, capture_output=True)
+    done = warm_python.run([*COMMAND, "demo", "--database", path])
+    assert done.returncode == 0, done.stderr
     return path
 
 
@@ -45,6 +55,21 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def edges(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_database(tmp_path_factory.mktemp("edges") / "edges.duckdb", graphs=6, backups=900)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, str]]:
+    """What each report of a history shows on a terminal, in which one process prints them all."""
+
+    @cache
+    def tables(path: Path) -> dict[str, str]:
+        command = [sys.executable, "-c", EACH_REPORT, str(path), *report_names()]
+        code, shown = in_terminal(command, tmp_path_factory.mktemp("shown"), {"PATH": ""})
+        assert code == 0, shown
+        _, *parts = re.split(r"^report (\w+):\n", shown, flags=re.MULTILINE)
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    return tables
 
 
 def fleet_of(path: Path, **scope: list[str]) -> Fleet:
@@ -68,14 +93,13 @@ def figure(shown: str, label: str) -> str:
 @pytest.mark.parametrize("data", ["demo", "hostile", "edges"])
 @pytest.mark.parametrize("report", report_names())
 def test_no_figure_and_no_date_is_cut_on_80_columns(
-    report: str, data: str, request: pytest.FixtureRequest, tmp_path: Path
+    report: str,
+    data: str,
+    tables: Callable[[Path], dict[str, str]],
+    request: pytest.FixtureRequest,
 ) -> None:
     path = request.getfixturevalue(data)
-    code, shown = in_terminal(
-        [*COMMAND, "report", report, "--database", str(path)], tmp_path, {"PATH": ""}
-    )
-    assert code == 0, shown
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\n")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", tables(path)[report]).split("\n")
     assert max(map(cell_len, lines)) <= WIDTH
     table = without_needless_ids(read_table(report, path, limit=51).slice(0, 50))
     fitted = fit(readable(table), WIDTH - 2)
@@ -323,9 +347,8 @@ def test_the_screen_names_projects_and_sums_one_or_all(two_projects: Path) -> No
 
 def test_without_a_terminal_all_columns_are_there_and_lines_end_where_they_end(demo: Path) -> None:
     for arguments in (["report"], ["report", "growth"]):
-        done = subprocess.run(
-            [*COMMAND, *arguments, "--database", demo], check=True, capture_output=True, text=True
-        )
+        done = warm_python.run([*COMMAND, *arguments, "--database", demo])
+        assert done.returncode == 0, done.stderr
         assert max(map(len, done.stdout.splitlines())) < 400
         assert "Left out" not in done.stdout
     assert "highest in 90" in re.sub(r"\s+", " ", done.stdout) or "highest" in done.stdout

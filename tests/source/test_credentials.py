@@ -99,11 +99,11 @@ def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
     ids=["key", "temporary key"],
 )
 def test_a_key_signs_every_request(
-    guarded: Emulator, warehouse: Warehouse, credentials: dict[str, str]
+    guarded: Emulator, ledger: Ledger, credentials: dict[str, str]
 ) -> None:
-    load(warehouse, guarded, credentials)
+    read(ledger, guarded, credentials)
 
-    assert_exact(warehouse, guarded.fleet)
+    assert_exact(ledger, guarded.fleet)
     assert Asked.of(guarded).count("tokens") == 0
 
 

@@ -47,7 +47,7 @@ def test_every_dirty_record_is_found_again_by_each_load(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@examples(3)
+@examples(2)
 @given(st.lists(pages(), min_size=2, max_size=2))
 def test_every_dirty_record_is_found_again_in_duckdb(versions: list[list[Any]]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="dirty-"))
@@ -110,29 +110,29 @@ def test_a_new_field_becomes_a_column_and_another_type_its_variant(warehouse: Wa
 
 
 def test_a_rejected_record_is_reported_once_per_version_and_accepted_when_it_fits(
-    warehouse: Warehouse,
+    ledger: Ledger,
 ) -> None:
     with Emulator(fleet_of(backups=2)) as emulator:
         graph = the_graph(emulator.fleet)
         bad = graph.add_record({**good_record(9), "size": "much"})
 
-        outcome = warehouse.load(emulator)
+        outcome = ledger.load(emulator)
         assert (outcome.exit_code, outcome.backups["rejected"]) == (3, 1)
         assert outcome.problems[0]["backup_id"] == "dirty9"
         assert "size" in outcome.problems[0]["error_msg"]
         for full in (False, True):
-            outcome = warehouse.load(emulator, full=full)
+            outcome = ledger.load(emulator, full=full)
             assert (outcome.exit_code, outcome.backups["rejected"]) == (0, 0)
 
         bad.record["size"] = "more"
-        assert warehouse.load(emulator).exit_code == 3
+        assert ledger.load(emulator).exit_code == 3
         bad.record["size"] = 5
-        assert warehouse.load(emulator).backups["new"] == 1
+        assert ledger.load(emulator).backups["new"] == 1
 
-    assert warehouse.backups["dirty9"]["size"] == 5
-    records = [json.loads(row["record"]) for row in warehouse.rejected]
+    assert ledger.backups["dirty9"]["size"] == 5
+    records = [json.loads(row["record"]) for row in ledger.rejected.values()]
     assert sorted(record["size"] for record in records) == ["more", "much"]
-    assert {row["graph_id"] for row in warehouse.rejected} == {GRAPH}
+    assert {row["graph_id"] for row in ledger.rejected.values()} == {GRAPH}
 
 
 def test_a_backup_that_turns_bad_keeps_its_last_good_row_and_no_mark(ledger: Ledger) -> None:
@@ -218,28 +218,32 @@ def test_rows_without_an_id_do_not_hide_those_that_have_one(ledger: Ledger) -> N
     assert len(ledger.rejected) == 1
 
 
-@pytest.mark.parametrize("digits", [19, 5000])
-def test_numbers_of_any_length_and_deep_fields_load(warehouse: Warehouse, digits: int) -> None:
+def test_numbers_of_any_length_and_deep_fields_load(warehouse: Warehouse) -> None:
     with Emulator(fleet_of(backups=1)) as emulator:
         graph = the_graph(emulator.fleet)
-        deep: Any = 1
-        for _ in range(digits // 6):
-            deep = [deep]
-        graph.add_record({**good_record(1), "deep": deep})
-        graph.add_record({**good_record(2), "long": 10 ** min(digits, 4000)})
+        for digits in (19, 5000):
+            deep: Any = 1
+            for _ in range(digits // 6):
+                deep = [deep]
+            graph.add_record({**good_record(digits), f"deep{digits}": deep})
+            long = {f"long{digits}": 10 ** min(digits, 4000)}
+            graph.add_record({**good_record(digits + 1), **long})
         warehouse.load(emulator)
         assert warehouse.load(emulator, full=True).exit_code == 0
 
-    assert warehouse.backups["dirty2"]["long"] is not None
-    assert {"g1-b0", "dirty2"} <= warehouse.listed
+    rows = warehouse.backups
+    assert rows["dirty20"]["long19"] is not None
+    assert rows["dirty5001"]["long5000"] is not None
+    assert {"g1-b0", "dirty20", "dirty5001"} <= warehouse.listed
 
 
-def test_the_time_of_rejection_is_kept(warehouse: Warehouse) -> None:
+def test_the_time_of_rejection_is_kept(ledger: Ledger) -> None:
     before = datetime.now(UTC)
     with Emulator(fleet_of(backups=1)) as emulator:
         the_graph(emulator.fleet).add_record(None)
-        warehouse.load(emulator)
-    assert before <= warehouse.rejected[0]["first_seen_at"] <= datetime.now(UTC)
+        ledger.load(emulator)
+    (rejected,) = ledger.rejected.values()
+    assert before <= rejected["first_seen_at"] <= datetime.now(UTC)
 
 
 def test_a_graph_whose_id_stands_for_all_graphs_is_rejected_and_harms_no_other(

@@ -18,9 +18,9 @@ def emulator(order: str) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def project(warehouse: Warehouse) -> Warehouse:
-    warehouse.settings = {"listing": "project"}
-    return warehouse
+def project(learner: Ledger) -> Ledger:
+    learner.listing = "project"
+    return learner
 
 
 def listed(emulator: Emulator) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def test_the_two_listings_take_over_from_each_other(emulator: Emulator, kept: Ke
     assert len(kept.deleted) == 3
 
 
-def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) -> None:
+def test_a_project_counts_the_graphs_that_its_listing_holds(warehouse: Warehouse) -> None:
+    project = Warehouse(warehouse.path, {"listing": "project"})
     fleet = fleet_of(graphs=4, backups=3)
     fleet.add_graph("without any")
     with Emulator(fleet) as emulator:
@@ -108,21 +109,21 @@ def test_a_project_counts_the_graphs_that_its_listing_holds(project: Warehouse) 
 @pytest.mark.parametrize(
     "fault", [Fault.http(403), Fault.http(404), Fault.http(400)], ids=lambda fault: fault.name
 )
-def test_a_project_that_may_not_be_listed_marks_nothing(learner: Ledger, fault: Fault) -> None:
+def test_a_project_that_may_not_be_listed_marks_nothing(project: Ledger, fault: Fault) -> None:
     with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
-        learner.listing = "project"
-        learner.load(emulator)
+        project.load(emulator)
         emulator.faults.add(fault, times=None, path="all_backups")
-        assert learner.load(emulator, full=True).exit_code == 3
-        assert_whole(learner, emulator)
+        assert project.load(emulator, full=True).exit_code == 3
+        assert_whole(project, emulator)
 
 
-def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Warehouse) -> None:
+def test_a_bad_record_of_a_project_is_reported_once_with_its_graph(project: Ledger) -> None:
     with Emulator(fleet_of(graphs=2, backups=5)) as emulator:
         the_graph(emulator.fleet, "g2").add_backup(FIRST_MS, id="bad", size=-1).record["size"] = -1
         assert project.load(emulator).exit_code == 3
         assert project.load(emulator, full=True).exit_code == 0
-    assert [(row["graph_id"], row["backup_id"]) for row in project.rejected] == [("g2", "bad")]
+    rejected = [(row["graph_id"], row["backup_id"]) for row in project.rejected.values()]
+    assert rejected == [("g2", "bad")]
 
 
 def test_graph_ids_and_a_project_contradict_each_other(warehouse: Warehouse) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NO_BROWSER = "there is no Chromium on the path: apt-get install chromium"
+HEIGHT = 900
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,6 +27,14 @@ class Visit:
     page: Page
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    def again(self, url: str, *, width: int = 1280, dark: bool = False) -> None:
+        """Open a page afresh in the same window, as wide as this: it costs a third of a new one."""
+        self.requests.clear()
+        self.complaints.clear()
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        self.page.emulate_media(media="screen", color_scheme="dark" if dark else "light")
+        self.page.goto(url)
 
 
 @contextmanager
@@ -52,10 +61,11 @@ def visit(
 ) -> Iterator[Visit]:
     """Open a page that can reach only addresses that begin with `allowed`."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
+        viewport={"width": width, "height": HEIGHT},
         device_scale_factor=scale,
         java_script_enabled=scripts,
         color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",  # else a page may still scroll between a press and its release
     )
     context.set_offline(allowed == "file:")
     opened = Visit(context.new_page())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from beginnings import Beginnings
 from cli_harness import Command, Done
 from ges_emulator import Emulator, Fault, Fleet
 from harness import Warehouse, fleet_of
@@ -26,6 +27,13 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture
 def command(emulator: Emulator, tmp_path: Path) -> Command:
     return Command(emulator, tmp_path)
+
+
+@pytest.fixture
+def begun(command: Command, emulator: Emulator, beginnings: Beginnings) -> Command:
+    """A command where a load has been before."""
+    beginnings.load(Warehouse(command.folder / "ges_backups.duckdb"), emulator)
+    return command
 
 
 def unstamped(done: Done) -> list[str]:
@@ -60,19 +68,18 @@ def test_a_load_that_cannot_be_done_is_pinged_with_its_code_and_its_message(
 
 @pytest.mark.parametrize(("told_as", "path"), [("failure", "/x/3"), ("success", "/x")])
 def test_a_partial_load_is_a_failure_or_a_success_as_set(
-    command: Command, listener: Listener, told_as: str, path: str
+    begun: Command, listener: Listener, told_as: str, path: str
 ) -> None:
     graphs = {"SOURCES__GES_BACKUPS__GRAPH_IDS": '["g1", "missing"]'}
-    done = command.load("--ping", f"{listener.url}/x", "--ping-partial", told_as, **graphs)
+    done = begun.load("--ping", f"{listener.url}/x", "--ping-partial", told_as, **graphs)
     assert (done.code, listener.paths) == (3, ["/x/start", path])
 
 
-def test_a_switch_that_hangs_neither_fails_a_load_nor_holds_it(command: Command) -> None:
-    assert command.load().code == 0
+def test_a_switch_that_hangs_neither_fails_a_load_nor_holds_it(begun: Command) -> None:
     with Listener(delay_seconds=600) as listener:
         began = time.monotonic()
         url = f"{listener.url}/{SECRET}"
-        done = command.load("--ping", url, "--notify", url)
+        done = begun.load("--ping", url, "--notify", url)
         assert time.monotonic() - began < 110  # 10 s of waiting, and a load on a busy machine
     assert done.code == 0
     assert done.err.count("127.0.0.1 did not arrive") == 2
@@ -87,10 +94,8 @@ def test_what_is_no_url_is_wrong_usage_and_not_shown(command: Command, option: s
     assert_discreet(done)
 
 
-def test_a_webhook_gets_the_outcome_and_the_violations(
-    command: Command, listener: Listener
-) -> None:
-    done = command.load("--json", "--notify", f"{listener.url}/hook/{SECRET}")
+def test_a_webhook_gets_the_outcome_and_the_violations(begun: Command, listener: Listener) -> None:
+    done = begun.load("--json", "--notify", f"{listener.url}/hook/{SECRET}")
     (received,) = listener.received
     content = json.loads(received.body)
     assert content["outcome"] == done.json
@@ -165,20 +170,20 @@ def test_a_snapshot_that_cannot_be_written_keeps_no_metrics_back(
     assert "6 new" in done.out
 
 
-def test_a_quiet_load_tells_what_did_not_arrive(command: Command) -> None:
+def test_a_quiet_load_tells_what_did_not_arrive(begun: Command) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/{SECRET}"
-        done = command.load("--quiet", "--ping", url, "--notify", url)
+        done = begun.load("--quiet", "--ping", url, "--notify", url)
     assert (done.code, done.err.count("did not arrive")) == (0, 2)
     assert_discreet(done)
 
 
-def test_the_outcome_as_json_has_the_violations_that_were_asked_for(command: Command) -> None:
-    violations = command.load("--json", "--check").json["violations"]
+def test_the_outcome_as_json_has_the_violations_that_were_asked_for(begun: Command) -> None:
+    violations = begun.load("--json", "--check").json["violations"]
     found = {(one["graph_id"], one["rule"]) for one in violations}
     assert found == {("g1", "overdue"), ("g2", "overdue")}
-    assert "violations" not in command.load("--json").json
+    assert "violations" not in begun.load("--json").json
 
 
 def test_metrics_tell_of_each_project_what_its_own_load_did(tmp_path: Path) -> None:
@@ -235,17 +240,17 @@ def test_a_wrong_policy_stops_no_load(command: Command, tmp_path: Path) -> None:
     assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
 
 
-def test_a_page_follows(command: Command, tmp_path: Path) -> None:
-    done = command.load("--page", "fleet.html")
+def test_a_page_follows(begun: Command, tmp_path: Path) -> None:
+    done = begun.load("--page", "fleet.html")
     assert (done.code, "</html>" in (tmp_path / "fleet.html").read_text()) == (0, True), done.err
 
 
-def test_a_quiet_load_tells_violations_only(command: Command, tmp_path: Path) -> None:
-    assert command.load("--quiet").out == ""
-    lines = unstamped(command.load("--quiet", "--check"))
+def test_a_quiet_load_tells_violations_only(begun: Command, tmp_path: Path) -> None:
+    assert begun.load("--quiet").out == ""
+    lines = unstamped(begun.load("--quiet", "--check"))
     assert [line.split()[0] for line in lines] == ["CRITICAL", "CRITICAL", "2"]
     (tmp_path / "ges_policy.toml").write_text("[[rules]]\nmin_backups = 3\n")
-    assert command.load("--quiet", "--check").out == ""
+    assert begun.load("--quiet", "--check").out == ""
 
 
 def test_an_empty_project_is_checked_too(tmp_path: Path) -> None:
