@@ -222,9 +222,7 @@ class ProjectLoad:
         for listing in pool.iter_listings(graph_ids, self._cursors):
             self._collector.update("Graphs", 1, total=len(graph_ids))
             if listing.rows is not None:
-                _ = (
-                    self._types
-                )  # here, since dlt keeps the frames that make a pipeline, rows and all
+                _ = self._types  # not in `_batch`: dlt keeps its callers' frames, and so the rows
             self._take(listing, pending)
             if pending.size >= BATCH_ROWS:
                 is_touched = True

@@ -283,13 +283,14 @@ class GraphReader:
             one_page=one_page,
             now=self._listed_at.timestamp(),
         )
-        if cursor.order is None or rejected:  # else the next load reads an end, and `tail` names it
+        cursor = self._with_tail(cursor, listed, rows, rejected)
+        if cursor.tail is None:  # else the next load reads an end of the list
             cursor = replace(cursor, digest=first.digest())
         return replace(
             self._result("complete", listed.count, rows=rows),
             rejected=rejected,
             listed_ids=ids_of(listed.keys),
-            cursor=self._with_tail(cursor, listed, rows, rejected),
+            cursor=cursor,
         )
 
     def _failed(self, outcome: Outcome, error: AnswerError) -> GraphListing:

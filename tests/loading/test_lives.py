@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,7 +28,20 @@ from hypothesis.stateful import (
 from ges_backups.graph import PROJECT_WIDE
 from ges_emulator import Backup, Emulator, Fleet, Graph, Request
 from ges_history.loading.dlt_settings import SETTINGS
-from harness import DAY_MS, FIRST_MS, NOW, Row, Warehouse, examples, expected_row, fill
+from ges_history.warehouses.duckdb_destination import _MergeJob
+from harness import (
+    DAY_MS,
+    FIRST_MS,
+    NOW,
+    Row,
+    Warehouse,
+    assert_exact,
+    examples,
+    expected_row,
+    fill,
+    fleet_of,
+    the_graph,
+)
 from ledger import Ledger
 from postgres_history import PostgresHistory
 from postgres_server import PostgresDatabase, PostgresServer
@@ -419,6 +433,34 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 7)
     monkeypatch.setattr("ges_backups.batches.MANY_TABLES", 2)
     monkeypatch.setitem(SETTINGS["sources"]["data_writer"], "file_max_items", 3)
+
+
+@pytest.mark.parametrize("with_a_new_field", [False, True])
+def test_files_of_a_first_load_hold_as_many_backups_each(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, with_a_new_field: bool
+) -> None:
+    """So each fills a row group of DuckDB; where columns change, what came before is by itself."""
+    monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 7)
+    monkeypatch.setitem(SETTINGS["sources"]["data_writer"], "file_max_items", 14)
+    sizes: list[int] = []
+    merge = _MergeJob.run
+
+    def noting(job: _MergeJob) -> None:
+        if Path(job._file_path).name.startswith("backups."):
+            sizes.append(pq.read_metadata(job._file_path).num_rows)
+        merge(job)
+
+    monkeypatch.setattr(_MergeJob, "run", noting)
+    fleet = fleet_of(graphs=5, backups=9)
+    if with_a_new_field:
+        the_graph(fleet, "g3").backups[0].record["zone"] = "a"
+    with Emulator(fleet) as emulator:
+        warehouse.load(emulator, concurrency=1)
+
+    assert_exact(warehouse, fleet)
+    assert sum(sizes) == 45
+    if not with_a_new_field:
+        assert sorted(sizes) == [3, 14, 14, 14]
 
 
 def test_lives_of_a_fleet_are_kept_exactly() -> None:

@@ -114,10 +114,11 @@ def test_without_names_of_open_files_there_is_no_journal(
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("memory_limit", "777.0 MiB"), ("checkpoint_threshold", "33.0 MiB")]
+    ("setting", "value"),
+    [("memory_limit", "777.0 MiB"), ("checkpoint_threshold", "33.0 MiB"), ("threads", 3)],
 )
 def test_a_setting_of_an_open_connection_is_its_own_again(
-    loaded: Warehouse, emulator: Emulator, fleet: Fleet, setting: str, value: str
+    loaded: Warehouse, emulator: Emulator, fleet: Fleet, setting: str, value: str | int
 ) -> None:
     fill(the_graph(fleet), 1, first=50)
     with duckdb.connect(str(loaded.path)) as connection:

@@ -194,7 +194,7 @@ class _MergeJob(DuckDbCopyJob):
 @contextmanager
 def _one_thread(client: SqlClientBase[Any]) -> Iterator[None]:
     """Insert by one thread: several make row groups of their own, which are then copied together."""
-    (threads,) = (client.execute_sql("SELECT current_setting('threads')") or ((1,),))[0]
+    ((threads,),) = client.execute_sql("SELECT current_setting('threads')") or ()
     client.execute_sql("SET threads = 1")
     try:
         yield
