@@ -113,6 +113,7 @@ def count_rows(database: Path, table: str) -> int:
     """Rows of a table, counted by another process: duckdb would make this one large."""
     script = (
         "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True);"
+        "c.execute('SET enable_progress_bar = false');"  # DuckDB takes `python -c` for a person
         "print(c.execute(f'SELECT COUNT(DISTINCT id) FROM {sys.argv[2]}').fetchone()[0])"
     )
     found = subprocess.check_output([sys.executable, "-c", script, str(database), table])
