@@ -68,9 +68,8 @@ def test_finding_another_graph_shows_other_figures(opened: Visit) -> None:
         page.locator("#find").fill(name)
         card = page.locator(f'details.card:visible:has(.name:text-is("{name}"))')
         if card.get_attribute("open") is None:
-            card.locator("summary").press(
-                "Enter"
-            )  # a click may miss it while charts are drawn above
+            # Not by a click, which may miss it while charts are drawn above.
+            card.locator("summary").press("Enter")
         chart = card.locator("figure[data-chart=size] .live svg")
         card.locator("figure[data-chart=size]").scroll_into_view_if_needed()
         expect(chart.locator("path").first).to_be_visible()
