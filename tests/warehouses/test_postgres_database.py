@@ -1,28 +1,20 @@
 """What a load leaves in PostgreSQL: keys, comments, nothing that grows; and what it takes over."""
 
-from typing import Any
-
 import psycopg2
 import pytest
 
 from ges_emulator import Emulator, Fleet
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.views import view_names
-from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.postgres_connection import LASTING, NO_RIGHT, PASSING, PostgresServer
 from harness import Asked, assert_exact, fill, project_called, the_graph
-from postgres_history import PostgresHistory, environment_of
+from postgres_history import PostgresHistory
 
 SIZES = """
 SELECT c.relname, pg_total_relation_size(c.oid), c.reltuples FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname IN ('ges', 'reports', 'ges_staging') AND c.relkind = 'r' ORDER BY 1
 """
-
-
-def _warehouse(history: PostgresHistory) -> Any:
-    with environment_of(history.database):
-        return warehouse_for(history.path, "postgres")
 
 
 def test_no_second_copy_of_a_row_can_come(begun: PostgresHistory) -> None:
@@ -81,7 +73,7 @@ def test_a_new_column_comes_though_views_stand_on_the_table(
 
 
 def test_views_are_made_anew_where_they_differ(begun: PostgresHistory) -> None:
-    warehouse = _warehouse(begun)
+    warehouse = begun.seam
     assert not warehouse.publish_reports()
     execute = begun.database.execute
     execute("CREATE ROLE reader_of_reports")
@@ -106,7 +98,7 @@ def test_views_are_made_anew_where_they_differ(begun: PostgresHistory) -> None:
 def test_a_table_of_somebody_is_in_no_readers_way(
     begun: PostgresHistory, emulator: Emulator, name: str
 ) -> None:
-    warehouse = _warehouse(begun)
+    warehouse = begun.seam
     execute = begun.database.execute
     execute(f'CREATE TABLE ges."{name}" (a int, "A" int)')
     assert len(warehouse.read("FROM reports.growth")) == 2
@@ -121,7 +113,7 @@ def test_a_view_of_somebody_is_not_dropped(begun: PostgresHistory) -> None:
     execute("CREATE VIEW reports.growth AS SELECT 1 AS another")
     execute("CREATE VIEW public.mine AS SELECT * FROM reports.growth")
     with pytest.raises(DatabaseError, match="mine"):
-        _warehouse(begun).publish_reports()
+        begun.seam.publish_reports()
     assert execute("SELECT * FROM public.mine") == [(1,)]
 
 
@@ -135,12 +127,12 @@ def test_a_newer_layout_is_left_alone(begun: PostgresHistory, emulator: Emulator
         begun.load(emulator)
     assert asked.total == 0
     with pytest.raises(DatabaseError, match="newer version"):
-        _warehouse(begun).read("SELECT 1")
+        begun.seam.read("SELECT 1")
 
 
 def test_no_history_is_told_so(history: PostgresHistory) -> None:
     with pytest.raises(NoHistory):
-        _warehouse(history).read("FROM reports.growth")
+        history.seam.read("FROM reports.growth")
 
 
 def test_a_table_that_was_dropped_comes_back(
@@ -192,7 +184,7 @@ def test_the_first_release_is_taken_over(
     execute("CREATE TABLE ges.listed_backups (id varchar)")
     execute("CREATE SCHEMA ges_staging")
     execute("CREATE TABLE ges_staging.graphs (id varchar)")
-    warehouse = _warehouse(begun)
+    warehouse = begun.seam
     assert len(warehouse.read("FROM reports.graph_names")) >= 2  # before the next load as well
     begun.load(emulator)
     assert begun.repeated() == {}
@@ -208,7 +200,7 @@ def test_forget_removes_one_project(begun: PostgresHistory, emulator: Emulator) 
     with Emulator(Fleet(project_id="another")) as other:
         fill(other.fleet.add_graph("kept"), 2)
         begun.load(other)
-        gone = _warehouse(begun).forget(emulator.fleet.project_id)
+        gone = begun.seam.forget(emulator.fleet.project_id)
         assert (gone["backups"], gone["graphs"], gone["listings"], gone["projects"]) == (6, 2, 2, 1)
         assert set(begun.backups) == {"kept-b0", "kept-b1"}
         assert begun.load(other).outcome == "unchanged"
@@ -233,7 +225,7 @@ def test_what_is_lasting_is_named(
 ) -> None:
     with pytest.raises(psycopg2.Error) as raised:
         history.database.execute(statement)
-    assert _warehouse(history).explain(raised.value).is_lasting is is_lasting
+    assert history.seam.explain(raised.value).is_lasting is is_lasting
 
 
 def test_classes_are_named_once() -> None:

@@ -11,6 +11,7 @@ from dlt.common.configuration.specs.config_providers_context import ConfigProvid
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 
+from ges_backups.batches import BATCH_ROWS
 from ges_history.dlt_environment import run_context, sectioned_environment
 
 NAME = "ges_history"
@@ -21,7 +22,7 @@ SETTINGS: dict[str, Any] = {
         "intercept_signals": False,  # Ctrl-C and SIGTERM are for the caller, at once
     },
     # A file is merged at once, in the warehouse's bounded memory; where rows are wide, fewer of them.
-    "sources": {"data_writer": {"file_max_items": 122_880, "file_max_bytes": 12 * 2**20}},
+    "sources": {"data_writer": {"file_max_items": 6 * BATCH_ROWS, "file_max_bytes": 12 * 2**20}},
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
     "load": {
         "delete_completed_jobs": True,

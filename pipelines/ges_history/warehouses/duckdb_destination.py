@@ -27,6 +27,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.causes import is_out_of_memory
+from ges_history.warehouses.duckdb_file import as_set
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
 
@@ -156,7 +157,8 @@ class _MergeJob(DuckDbCopyJob):
         matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
         is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
         known = _count_rows(client, matched) if is_filled else 0  # nobody else writes meanwhile
-        with _one_thread(client), client.begin_transaction():
+        # Several threads would make row groups of their own, and copy them together.
+        with as_set(client.native_connection, threads="1"), client.begin_transaction():
             if known:
                 self._update(client, table, rows, keys)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"
@@ -189,17 +191,6 @@ class _MergeJob(DuckDbCopyJob):
         client.execute_sql(
             f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"
         )
-
-
-@contextmanager
-def _one_thread(client: SqlClientBase[Any]) -> Iterator[None]:
-    """Insert by one thread: several make row groups of their own, which are then copied together."""
-    ((threads,),) = client.execute_sql("SELECT current_setting('threads')") or ()
-    client.execute_sql("SET threads = 1")
-    try:
-        yield
-    finally:
-        client.execute_sql(f"SET threads = {threads}")
 
 
 def _count_rows(client: SqlClientBase[Any], of: str) -> int:

@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -413,10 +413,14 @@ class DuckDbFile:
             ) from error
 
 
-@contextmanager
-def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+def _thrifty(connection: "duckdb.DuckDBPyConnection") -> AbstractContextManager[None]:
     """Little memory, and no checkpoints but those that can be undone, while a load has the file open."""
-    settings = {"memory_limit": f"{MEMORY_MB} MB", "checkpoint_threshold": NEVER}
+    return as_set(connection, memory_limit=f"{MEMORY_MB} MB", checkpoint_threshold=NEVER)
+
+
+@contextmanager
+def as_set(connection: "duckdb.DuckDBPyConnection", **settings: str) -> Iterator[None]:
+    """Other settings in the block: they are those of all connections of this process to the file."""
     before = {
         name: connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
         for name in settings
@@ -425,7 +429,7 @@ def _thrifty(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
         connection.execute(f"SET {name} = '{value}'")
     try:
         yield
-    finally:  # the settings are those of all connections of this process to the file
+    finally:
         for name, value in before.items():
             connection.execute(f"SET {name} = '{value}'")
 
