@@ -16,6 +16,11 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = inner or error.__cause__ or error.__context__
 
 
+def stop_under(error: BaseException) -> KeyboardInterrupt | None:
+    """What Ctrl-C or SIGTERM raised, where a library took it for an error of its own work."""
+    return next((cause for cause in causes(error) if isinstance(cause, KeyboardInterrupt)), None)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the database ran out of the memory that it was given."""
     return any("Out of Memory" in str(cause) for cause in causes(error))

@@ -17,17 +17,13 @@ from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
 from ges_history.commands.publish import publish
 from ges_history.commands.report import report, reports
-from ges_history.errors import HistoryError
+from ges_history.errors import HistoryError, Stopped
 
 GRACE_SECONDS = 2.0
 STOPPED = "stopped; the next load takes up what is left"
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 WITHOUT_OUTPUT = {"load": 3, "check": 3}
 """Exit codes of commands whose output was lost, where 1 has a meaning that would be wrong."""
-
-
-class Stopped(BaseException):
-    """SIGTERM came."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,10 +72,9 @@ def _run() -> tuple[int, str]:
     except click.ClickException as error:
         error.show()
         return error.exit_code, ""
-    except (KeyboardInterrupt, click.Abort):
-        return 130, STOPPED
-    except Stopped:
-        return 143, STOPPED
+    except (KeyboardInterrupt, click.Abort) as stop:
+        is_term = Stopped in (type(stop), type(stop.__cause__))  # click makes an Abort of either
+        return 143 if is_term else 130, STOPPED
     return 0, ""
 
 

@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,9 @@ from ges_emulator import Emulator, Fault, Fleet
 from harness import DAY_MS, FIRST_MS, NOW, Warehouse, assert_exact, fill, fleet_of, the_graph
 
 TOKEN = f"{SETTING}CREDENTIALS__TOKEN"
+by_either_signal = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+)
 
 
 @pytest.fixture
@@ -341,9 +345,7 @@ def test_stopped_while_it_lists(
     assert unfinished(history.path) == []
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
-)
+@by_either_signal
 def test_stopped_while_it_merges(
     tmp_path: Path, history: Warehouse, number: signal.Signals, code: int
 ) -> None:
@@ -368,6 +370,48 @@ def test_stopped_while_it_merges(
         assert command.load().code == 0
     assert history.deleted == {"g1-b7"}
     assert_exact(history, fleet)
+
+
+STOP_BETWEEN_CONTEXTS = """
+import os, sys
+from ges_history.cli import main
+step, number = os.environ["STOP_IN"], int(os.environ["STOP_BY"])
+begun = False
+def look(frame, event, _):
+    global begun
+    name = frame.f_code.co_name
+    begun = begun or (name == step and frame.f_code.co_filename.endswith("pipeline.py"))
+    if begun and event == "call" and name == "_thread_setitem":
+        config = frame.f_back.f_locals["config"]
+        if frame.f_locals["context"].get(type(config)) is config:
+            sys.setprofile(None)
+            os.kill(os.getpid(), number)
+sys.setprofile(look)
+main()
+"""
+
+
+@by_either_signal
+@pytest.mark.parametrize("step", ["extract", "normalize", "load"])
+def test_stopped_where_dlt_puts_a_context_back(
+    command: Command, history: Warehouse, step: str, number: signal.Signals, code: int
+) -> None:
+    """There dlt raises an error of its own, which must not pass for a load that failed."""
+    emulator = command.emulator
+    assert emulator is not None
+    variables = environment(emulator, command.folder, STOP_IN=step, STOP_BY=str(number.value))
+    program = [sys.executable, "-c", STOP_BETWEEN_CONTEXTS, "load"]
+    pipe = subprocess.PIPE
+    process = warm_python.start(
+        program, variables, cwd=command.folder, stdout=pipe, stderr=pipe, text=True
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, ""), err
+    assert "stopped; the next load takes up what is left" in err
+    assert "Traceback" not in err
+    done = command.load()
+    assert (done.code, "aside" in done.text) == (0, False), done.text
+    assert_exact(history, emulator.fleet)
 
 
 def test_fails_soon_though_other_requests_hang(command: Command, emulator: Emulator) -> None:

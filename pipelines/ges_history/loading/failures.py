@@ -18,7 +18,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from ges_backups.credentials import GesCredentials
 from ges_backups.errors import GesError, SettingsError
 from ges_backups.project import ProjectSettings
-from ges_history.causes import causes
+from ges_history.causes import causes, stop_under
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.seam import Warehouse
@@ -69,8 +69,10 @@ def reason_of(error: BaseException, warehouse: Warehouse) -> str:
 
 def readable_error(error: BaseException, warehouse: Warehouse) -> BaseException:
     """The error of ours that stands for an error; the same where it is one."""
+    if stop := stop_under(error):
+        return stop
     for cause in causes(error):
-        if isinstance(cause, GesError | HistoryError | KeyboardInterrupt):
+        if isinstance(cause, GesError | HistoryError):
             return cause
     for cause in causes(error):
         if isinstance(cause, ConfigurationException):

@@ -16,7 +16,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.exceptions import SchemaException
 from dlt.common.storages.exceptions import StorageException
 
-from ges_history.causes import causes
+from ges_history.causes import causes, stop_under
 from ges_history.warehouses.seam import Say, Warehouse, pipeline_name
 
 KEPT_PACKAGES = 3
@@ -120,7 +120,7 @@ class Packages:
             return self.load()
         except Exception as failed:
             reason = self._lasting_reason(failed)
-            if reason is None:
+            if reason is None or stop_under(failed):
                 raise
             aside = self._set_pending_aside()
             self._say(
