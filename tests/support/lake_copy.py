@@ -1,8 +1,10 @@
-"""Copy a history out of a DuckDB file into a lake, without any load."""
+"""Lakes that no load has written: of a DuckDB file, or as an earlier release left one."""
 
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
 
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence
@@ -42,3 +44,11 @@ def copy_history(database: Path, lake: LakeWarehouse, folder: Path) -> LakeWareh
                 )
     lake.publish_reports()
     return lake
+
+
+def write_without(table: Path, column: str) -> None:
+    """Leave a table of a lake as an earlier release made it."""
+    rows = pa.table(DeltaTable(table).to_pyarrow_table()).drop_columns([column])
+    write_deltalake(
+        table, rows, mode="overwrite", schema_mode="overwrite", partition_by=["project_id"]
+    )

@@ -9,9 +9,7 @@ from typing import Any
 
 import dlt
 import duckdb
-import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
 
 from beginnings import Beginnings, contents
 from cli_harness import folder_of
@@ -34,6 +32,7 @@ from harness import (
     settings_for,
     the_graph,
 )
+from lake_copy import write_without
 from lake_place import URL, Place, begin
 from postgres_history import environment_of
 from postgres_server import PostgresDatabase
@@ -389,11 +388,3 @@ def test_a_history_of_before_last_read_at_is_read_and_goes_on(
 def known_until(store: Store) -> dict[str, Any]:
     names = store.seam.read("SELECT graph_id, known_until FROM reports.graph_names")
     return {row["graph_id"]: row["known_until"] for row in names.to_pylist()}
-
-
-def write_without(table: Path, column: str) -> None:
-    """Leave a table of a lake as an earlier release made it."""
-    rows = pa.table(DeltaTable(table).to_pyarrow_table()).drop_columns([column])
-    write_deltalake(
-        table, rows, mode="overwrite", schema_mode="overwrite", partition_by=["project_id"]
-    )

@@ -26,7 +26,7 @@ from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.seam import Warehouse
 from ges_history.warehouses.spark import SCRATCH, SparkLake
-from lake_copy import copy_history
+from lake_copy import copy_history, write_without
 from lake_place import RUNTIME, Place, bucket_place, folder_place
 from s3_server import S3Server
 from spark_server import other_server, running_sail
@@ -130,6 +130,15 @@ def test_spark_answers_as_duckdb_does(
     file, lake = histories
     assert_same_reports(file, SparkLake(lake, remote))
     assert not list(Path(lake.storage.bucket, SCRATCH).glob("*"))
+
+
+def test_a_lake_of_before_last_read_at_is_read(
+    folder_lake: Place, sail: str, tmp_path: Path
+) -> None:
+    database = write_database(tmp_path / "x.duckdb", graphs=3, backups=60)
+    lake = copy_history(database, folder_lake.warehouse(), tmp_path)
+    write_without(Path(lake.storage.location("listings")), "last_read_at")
+    assert_same_reports(lake, SparkLake(lake, sail))
 
 
 def test_values_and_windows_reach_spark(
