@@ -99,6 +99,19 @@ def test_many_loads_leave_as_much_as_a_quarter_of_them(
     assert len(loads(lake.storage)) <= lake_upkeep.KEPT_LOADS + UPKEEP_COMMITS
 
 
+def test_files_of_rows_that_stay_as_they_are_become_one(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    fence = Fence("p1")
+    for hour in range(UPKEEP_COMMITS):
+        start = FIRST_MS + hour * HOUR_MS
+        row = backup(f"b{hour:05}", start_timestamp=start, status="success", deleted_at=None)
+        bring(lake, fence, folder_lake.folder, "backups", [row])
+    assert len(lake.storage.files(lake.storage.opened("backups"))) == UPKEEP_COMMITS
+    tidy(lake.storage, fence)
+    assert len(lake.storage.files(lake.storage.opened("backups"))) == 1
+    assert len(rows_of(lake)) == UPKEEP_COMMITS
+
+
 def test_a_reader_keeps_what_it_opened(folder_lake: Place) -> None:
     lake = folder_lake.warehouse()
     fence = Fence("p1")
