@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 NEEDED = "Spark needs `pip install 'ges-backup-history[spark]'`"
 SCRATCH = "_ges_scratch"
-TRIES_AGAIN = 5
-"""How often Spark's client asks a server that is away, for 17 s together; its own 15 take ten minutes."""
+TRIES_AGAIN = 4
+"""How often Spark's client asks a server that is away, for 4 s together; its own 15 take ten minutes."""
 
 
 class SparkLake:
