@@ -367,6 +367,7 @@ NAMES = [
     "temp.duckdb",
     "main.duckdb",
     ".a.b.hidden",
+    "name=x/project_id=other/size=5.duckdb",
     "{0} o'brien x[1]*?\nnew line;drop table.duckdb",
 ]
 MORE_NAMES = [
@@ -382,7 +383,9 @@ MORE_NAMES = [
     ids=ascii,
 )
 def test_any_file_name(tmp_path: Path, emulator: Emulator, fleet: Fleet, name: str) -> None:
+    """DuckDB takes `name=x` in the path of a file that it reads for a column of its rows."""
     warehouse = Warehouse(tmp_path / name)
+    warehouse.path.parent.mkdir(parents=True, exist_ok=True)
     warehouse.load(emulator, page_size=2)
     the_graph(fleet).delete_backup("g1-b0")
     fill(the_graph(fleet), 1, first=50)

@@ -54,7 +54,7 @@ class Place:
 
 def folder_place(folder: Path) -> Place:
     """A lake in a folder whose name needs care."""
-    lake = folder / "a lake=1 50%"
+    lake = folder / "name=x" / "a lake=1 50%"
     return Place({URL: str(lake)}, folder)
 
 

@@ -28,6 +28,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from ges_history.causes import is_out_of_memory
 from ges_history.warehouses.duckdb_file import as_set
+from ges_history.warehouses.layout import stored_in
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
 
@@ -171,7 +172,7 @@ class _MergeJob(DuckDbCopyJob):
 
     def _rows(self, client: SqlClientBase[Any], table: str) -> str:
         """The file's rows as a query in the columns and types of the table."""
-        file = _parquet(self)
+        file = stored_in([self._file_path])
         present = _types(client, file)
         types = _types(client, table)
         columns = []
@@ -197,12 +198,6 @@ def _count_rows(client: SqlClientBase[Any], of: str) -> int:
     """How many rows a FROM clause gives."""
     rows = client.execute_sql(f"SELECT COUNT(*) FROM {of}")
     return int(rows[0][0]) if rows else 0
-
-
-def _parquet(job: DuckDbCopyJob) -> str:
-    """The job's file as a table of SQL."""
-    path = job._file_path.replace("'", "''")
-    return f"read_parquet('{path}')"
 
 
 def _types(client: SqlClientBase[Any], of: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from ges_backups.schema import (
     REJECTED_COLUMNS,
 )
 from ges_history.errors import DatabaseError
-from ges_history.warehouses.layout import quoted
+from ges_history.warehouses.layout import quoted, stored_in, text
 from ges_history.warehouses.seam import DATASET
 
 if TYPE_CHECKING:
@@ -166,10 +166,13 @@ class LakeStorage:
         uris = opened.file_uris(file_pruning_predicate=wanted)
         return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
 
-    def files_by_project(self, opened: "DeltaTable") -> dict[str, list[str]]:
-        """{project: the files that hold its rows}."""
-        found = (project for partition in opened.partitions() for project in partition.values())
-        return {project: self.files(opened, [project]) for project in sorted(set(map(str, found)))}
+    def files_by_project(
+        self, opened: "DeltaTable", projects: Iterable[str] | None = None
+    ) -> dict[str, list[str]]:
+        """{project: the files that hold its rows}, of all projects or of these."""
+        found = {str(one) for partition in opened.partitions() for one in partition.values()}
+        wanted = found if projects is None else found & set(projects)
+        return {project: self.files(opened, [project]) for project in sorted(wanted)}
 
     @contextmanager
     def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -188,18 +191,16 @@ class LakeStorage:
             empty: The name of a DuckDB table of its columns that holds no row.
             projects: Only the rows of these.
         """
-        files = self.files(opened, projects)
-        if not files:
-            return f"SELECT * FROM {empty}"
-        listed = ", ".join(map(text, files))
         column = opened.metadata().partition_columns[0]
-        names = ", ".join(text(field.name) for field in opened.schema().fields)
-        return (
-            f"SELECT * FROM {empty} UNION ALL BY NAME"
-            f" SELECT COLUMNS(lambda c: c IN ({names})) FROM read_parquet([{listed}],"
-            f" union_by_name = true, hive_partitioning = true,"
-            f" hive_types = {{{quoted(column)}: VARCHAR}})"
-        )
+        names = [field.name for field in opened.schema().fields if field.name != column]
+        stored = ", ".join(map(text, names))
+        parts = [f"SELECT * FROM {empty}"]
+        for project, files in self.files_by_project(opened, projects).items():
+            parts.append(
+                f"SELECT COLUMNS(lambda c: c IN ({stored})), {text(project)} AS {quoted(column)}"
+                f" FROM {stored_in(files)}"
+            )
+        return " UNION ALL BY NAME ".join(parts)
 
     def small_files(self, folder: str) -> list[str]:
         """dlt's own files in one of its folders."""
@@ -237,11 +238,6 @@ def missing_fields(opened: "DeltaTable", table: str) -> list[pa.Field]:
 def whole_schema(opened: "DeltaTable", table: str) -> pa.Schema:
     """A table's columns, those that it lacks at their end."""
     return pa.schema([*schema_of(opened), *missing_fields(opened, table)])
-
-
-def text(value: str) -> str:
-    """A text as SQL."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _check_features(name: str, opened: "DeltaTable") -> None:

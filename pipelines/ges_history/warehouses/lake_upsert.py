@@ -20,8 +20,8 @@ import duckdb
 import pyarrow as pa
 
 from ges_history.warehouses.lake_lock import Fence
-from ges_history.warehouses.lake_storage import LakeStorage, partition_of, schema_of, text
-from ges_history.warehouses.layout import quoted
+from ges_history.warehouses.lake_storage import LakeStorage, partition_of, schema_of
+from ges_history.warehouses.layout import quoted, stored_in, text
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -106,10 +106,7 @@ class _Upsert:
 
     def _stage(self) -> None:
         """The view `staged`, in the columns and types of the table, which gets the new ones."""
-        files = ", ".join(map(text, self._staged.files))
-        self._connection.execute(
-            f"CREATE VIEW files AS FROM read_parquet([{files}], union_by_name = true)"
-        )
+        self._connection.execute(f"CREATE VIEW files AS FROM {stored_in(self._staged.files)}")
         present = self._types("files")
         self._add_columns(present)
         self._connection.register("columns", schema_of(self._table).empty_table())

@@ -4,6 +4,7 @@ The view `reports.about` needs no table, survives a copied or renamed file, and 
 anyone: `SELECT layout_version FROM reports.about`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,3 +86,14 @@ def folder_beside(file: Path) -> Path:
 def quoted(name: str) -> str:
     """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def stored_in(files: Iterable[str]) -> str:
+    """The rows of Parquet files, for FROM: DuckDB takes `name=x` in a path for a column, unless told."""
+    listed = ", ".join(map(text, files))
+    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
