@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+QUERY_INTERRUPTED = "Query interrupted"
+"""What DuckDB says where it has noticed a signal, in a `RuntimeError`: nobody else interrupts it."""
+
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what lies under it, from outside in."""
@@ -17,8 +20,16 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def stop_under(error: BaseException) -> KeyboardInterrupt | None:
-    """What Ctrl-C or SIGTERM raised, where a library took it for an error of its own work."""
-    return next((cause for cause in causes(error) if isinstance(cause, KeyboardInterrupt)), None)
+    """What a signal raised, Ctrl-C's or another's, where a library took it for an error of its own.
+
+    dlt raises over it where it puts a context back, DuckDB instead of it where a query runs.
+    """
+    for cause in causes(error):
+        if isinstance(cause, KeyboardInterrupt):
+            return cause
+        if isinstance(cause, RuntimeError) and str(cause) == QUERY_INTERRUPTED:
+            return KeyboardInterrupt()
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,13 +17,15 @@ from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
 from ges_history.commands.publish import publish
 from ges_history.commands.report import report, reports
-from ges_history.errors import HistoryError, Stopped
+from ges_history.errors import HistoryError
 
 GRACE_SECONDS = 2.0
 STOPPED = "stopped; the next load takes up what is left"
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 WITHOUT_OUTPUT = {"load": 3, "check": 3}
 """Exit codes of commands whose output was lost, where 1 has a meaning that would be wrong."""
+_signals: list[int] = []
+"""Those that have come to end this process."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -69,12 +71,15 @@ def _run() -> tuple[int, str]:
         return done.exit_code, ""
     except SystemExit as done:
         return int(done.code or 0), ""
-    except click.ClickException as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if _signals:  # whatever was made of it on its way
+            return 128 + _signals[0], STOPPED
+        if isinstance(error, click.Abort):
+            return 130, STOPPED
+        if not isinstance(error, click.ClickException):
+            raise
         error.show()
         return error.exit_code, ""
-    except (KeyboardInterrupt, click.Abort) as stop:
-        is_term = Stopped in (type(stop), type(stop.__cause__))  # click makes an Abort of either
-        return 143 if is_term else 130, STOPPED
     return 0, ""
 
 
@@ -104,11 +109,11 @@ def _is_readable(error: Exception) -> bool:
 
 def _stop(number: int, _: object) -> None:
     """Unwind, but not for longer than `GRACE_SECONDS`: a server or a large merge may hold a thread."""
-    code = 128 + number
-    after = threading.Timer(GRACE_SECONDS, _leave, [code, STOPPED])
+    _signals.append(number)
+    after = threading.Timer(GRACE_SECONDS, _leave, [128 + number, STOPPED])
     after.daemon = True
     after.start()
-    raise KeyboardInterrupt if number == signal.SIGINT else Stopped
+    raise KeyboardInterrupt
 
 
 def _leave(code: int, text: str = "") -> None:

@@ -35,7 +35,3 @@ class NoHistory(DatabaseError):
 
 class LoadInProgress(HistoryError):
     """Another load of the same project holds the same warehouse."""
-
-
-class Stopped(KeyboardInterrupt):
-    """SIGTERM came: as Ctrl-C, which dlt and others know, with an exit code of its own."""

@@ -6,7 +6,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -399,18 +398,65 @@ def test_stopped_where_dlt_puts_a_context_back(
     """There dlt raises an error of its own, which must not pass for a load that failed."""
     emulator = command.emulator
     assert emulator is not None
-    variables = environment(emulator, command.folder, STOP_IN=step, STOP_BY=str(number.value))
-    program = [sys.executable, "-c", STOP_BETWEEN_CONTEXTS, "load"]
-    pipe = subprocess.PIPE
-    process = warm_python.start(
-        program, variables, cwd=command.folder, stdout=pipe, stderr=pipe, text=True
+    stopped = command.program(
+        STOP_BETWEEN_CONTEXTS, "load", STOP_IN=step, STOP_BY=str(number.value)
     )
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (code, ""), err
-    assert "stopped; the next load takes up what is left" in err
-    assert "Traceback" not in err
+    assert (stopped.code, stopped.out) == (code, ""), stopped.err
+    assert "stopped; the next load takes up what is left" in stopped.err
+    assert "Traceback" not in stopped.err
     done = command.load()
     assert (done.code, "aside" in done.text) == (0, False), done.text
+    assert_exact(history, emulator.fleet)
+
+
+SLOW_DATABASE = """
+import os, threading
+import duckdb
+from ges_history.cli import main
+said, number = os.environ["SLOW_AT"], int(os.environ["STOP_BY"])
+LONG = "SELECT count(*) FROM range(200000) a, range(200000) b WHERE a.range * b.range % 7 = 3"
+def slowed(inner):
+    def asked(connection, query, *values, **others):
+        if said in query:
+            threading.Timer(0.5, os.kill, [os.getpid(), number]).start()
+            return inner(connection, LONG)
+        return inner(connection, query, *values, **others)
+    return asked
+for name in ("sql", "execute"):
+    setattr(duckdb.DuckDBPyConnection, name, slowed(getattr(duckdb.DuckDBPyConnection, name)))
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["load"], "_dlt_version", id="load looks"),
+        pytest.param(["load"], "INSERT INTO", id="load merges"),
+        pytest.param(["report", "inventory"], "reports.inventory", id="report"),
+        pytest.param(["check"], "reports.", id="check"),
+    ],
+)
+@by_either_signal
+def test_stopped_while_the_database_works(
+    command: Command,
+    history: Warehouse,
+    words: list[str],
+    said: str,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """DuckDB then raises an error of its own, and what the signal has raised is gone."""
+    emulator = command.emulator
+    assert emulator is not None
+    command.load()
+    fill(the_graph(emulator.fleet), 1, first=50)
+    (command.folder / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 26\n")
+    done = command.program(SLOW_DATABASE, *words, SLOW_AT=said, STOP_BY=str(number.value))
+    assert (done.code, done.out) == (code, ""), done.err
+    assert "stopped; the next load takes up what is left" in done.err
+    assert "Traceback" not in done.err
+    assert command.load().code == 0
     assert_exact(history, emulator.fleet)
 
 

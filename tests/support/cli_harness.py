@@ -70,13 +70,20 @@ class Command:
     folder: Path
 
     def run(self, *words: str, **variables: str | None) -> Done:
-        process = self.start(*words, **variables)
-        out, err = process.communicate(timeout=120)
-        return Done(process.returncode, out, err)
+        return _ended(self.start(*words, **variables))
 
     def start(self, *words: str, **variables: str | None) -> "subprocess.Popen[str]":
+        return self._start([PROGRAM, *words], variables)
+
+    def program(self, code: str, *words: str, **variables: str | None) -> Done:
+        """What a program does that runs the command in its own way."""
+        return _ended(self._start([sys.executable, "-c", code, *words], variables))
+
+    def _start(
+        self, command: list[str], variables: Mapping[str, str | None]
+    ) -> "subprocess.Popen[str]":
         return warm_python.start(
-            [PROGRAM, *words],
+            command,
             environment(self.emulator, self.folder, **variables),
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -86,6 +93,11 @@ class Command:
 
     def load(self, *words: str, **variables: str | None) -> Done:
         return self.run("load", *words, **variables)
+
+
+def _ended(process: "subprocess.Popen[str]") -> Done:
+    out, err = process.communicate(timeout=120)
+    return Done(process.returncode, out, err)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ def readable_errors(warehouse: Warehouse) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
+    except RuntimeError as error:
+        if stop := stop_under(error):
+            raise stop from error
+        raise
     except (
         DltException,
         pa.ArrowException,
