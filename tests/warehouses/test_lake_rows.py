@@ -53,6 +53,29 @@ def test_a_folder_whose_name_delta_does_not_take_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_fields_may_have_the_names_that_a_load_uses_itself(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    names = ("day", "held_start", "held", "known", "staged", "files", "s", "h", "k")
+    rows = [backup(f"b{number}", **dict.fromkeys(names, number)) for number in range(3)]
+    load_rows(lake, rows)
+    rows[1] |= {"size": 5, "day": 9}
+    load_rows(lake, [*rows, backup("new", day=4)])
+    found = {row["id"]: row for row in rows_of(lake)}
+    assert {id_: row["day"] for id_, row in found.items()} == {"b0": 0, "b1": 9, "b2": 2, "new": 4}
+    assert found["b1"]["held_start"] == 1
+    assert [row["start_timestamp"] for row in found.values()] == [FIRST_MS] * 4
+
+
+def test_a_file_of_another_beside_dlts_own_harms_nothing(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")])
+    for folder in ("_dlt_loads", "_dlt_version"):
+        Path(lake.storage.location(folder), "foreign.jsonl").write_text("{")
+    load_rows(lake, [backup("b")])
+    assert lake.read("SELECT count(*) AS n FROM ges._dlt_loads").to_pylist() == [{"n": 2}]
+    assert [row["id"] for row in rows_of(lake)] == ["a", "b"]
+
+
 NAMES = ["l*?{a,b}", "#l&=;,+ %4", "50% ä'€`$l~!@"]
 EACH_ALONE = ["l*", "l?", "l{a,b}", "#l", "l&=;,+", "50% ä'€", "l %4", "`$l~!@"]
 

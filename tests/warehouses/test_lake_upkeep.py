@@ -1,5 +1,6 @@
 """A lake that is loaded every hour stays small, and no reader notices."""
 
+import itertools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ges_history.warehouses import lake_storage, lake_upkeep
+from ges_history.warehouses import lake_storage, lake_upkeep, lake_upsert
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_reading import loads
@@ -110,6 +111,36 @@ def test_files_of_rows_that_stay_as_they_are_become_one(folder_lake: Place) -> N
     tidy(lake.storage, fence)
     assert len(lake.storage.files(lake.storage.opened("backups"))) == 1
     assert len(rows_of(lake)) == UPKEEP_COMMITS
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_upkeep_during_which_another_project_commits_harms_no_load(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """To Delta it has read the whole table, though it writes its own project's part alone."""
+    lake = folder_lake.warehouse()
+    fence, other = Fence("p1"), Fence("p2")
+    changes = iter(range(times))
+
+    def bring_other(size: int) -> None:
+        row = backup("other", project_id="p2", size=size)
+        bring(lake, other, folder_lake.folder, "backups", [row])
+
+    def partition_while_another_commits(table: str) -> str:
+        for size in itertools.islice(changes, 1):
+            bring_other(size)
+        return lake_storage.partition_of(table)
+
+    bring_other(-1)
+    for number in range(3):
+        bring(lake, fence, folder_lake.folder, "backups", [backup(f"b{number}")])
+    monkeypatch.setattr(lake_upkeep, "partition_of", partition_while_another_commits)
+    monkeypatch.setattr(lake_upsert, "COMMIT_TRIES", 3)
+    fence.due = {"backups"}
+    tidy(lake.storage, fence)
+    files = lake.storage.files_by_project(lake.storage.opened("backups"))
+    assert len(files["p1"]) == (1 if times == 1 else 3)
+    assert [row["id"] for row in rows_of(lake)] == ["b0", "b1", "b2", "other"]
 
 
 def test_a_reader_keeps_what_it_opened(folder_lake: Place) -> None:

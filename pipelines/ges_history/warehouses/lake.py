@@ -105,6 +105,12 @@ class LakeWarehouse:
 
     def touch(self, project: str, listed: "pa.Table") -> None:
         """Write time and cost of listings that brought nothing new."""
+        from ges_history.warehouses.lake_upsert import until_committed  # noqa: PLC0415
+
+        with self._explained():
+            until_committed(lambda: self._touch(project, listed))
+
+    def _touch(self, project: str, listed: "pa.Table") -> None:
         from ges_history.warehouses.lake_storage import missing_fields  # noqa: PLC0415
         from ges_history.warehouses.lake_upsert import (  # noqa: PLC0415
             add_columns,
@@ -114,36 +120,35 @@ class LakeWarehouse:
 
         fence = self._fence(project)
         of_project = f"target.project_id = '{project}' AND target.graph_id = source.graph_id"
-        with self._explained():
-            listings, projects = self.storage.opened("listings"), self.storage.opened("projects")
-            fence.check()
-            add_columns(listings, "listings", missing_fields(listings, "listings"), fence)
-            merger = listings.merge(
-                listed,
-                of_project,
-                source_alias="source",
-                target_alias="target",
-                commit_properties=fenced(listings, fence),
-            )
-            same = ("listed_at", "outcome", "backup_count", "requests")
-            merger.when_matched_update(
-                {
-                    **{name: f"source.{name}" for name in same},
-                    "error_code": "NULL",
-                    "error_msg": "NULL",
-                    "restarts": "0",
-                    "last_read_at": "source.listed_at",
-                    "last_complete_at": "CASE WHEN source.outcome = 'complete'"
-                    " THEN source.listed_at ELSE target.last_complete_at END",
-                }
-            ).execute()
-            note_commit(listings, "listings", fence)
-            projects.update(
-                {"last_listed_at": "now()"},
-                predicate=f"id = '{project}'",
-                commit_properties=fenced(projects, fence),
-            )
-            note_commit(projects, "projects", fence)
+        listings, projects = self.storage.opened("listings"), self.storage.opened("projects")
+        fence.check()
+        add_columns(listings, "listings", missing_fields(listings, "listings"), fence)
+        merger = listings.merge(
+            listed,
+            of_project,
+            source_alias="source",
+            target_alias="target",
+            commit_properties=fenced(listings, fence),
+        )
+        same = ("listed_at", "outcome", "backup_count", "requests")
+        merger.when_matched_update(
+            {
+                **{name: f"source.{name}" for name in same},
+                "error_code": "NULL",
+                "error_msg": "NULL",
+                "restarts": "0",
+                "last_read_at": "source.listed_at",
+                "last_complete_at": "CASE WHEN source.outcome = 'complete'"
+                " THEN source.listed_at ELSE target.last_complete_at END",
+            }
+        ).execute()
+        note_commit(listings, "listings", fence)
+        projects.update(
+            {"last_listed_at": "now()"},
+            predicate=f"id = '{project}'",
+            commit_properties=fenced(projects, fence),
+        )
+        note_commit(projects, "projects", fence)
 
     def publish_reports(self) -> bool:
         """Make the tables that are missing; the reports are made anew by each reader."""

@@ -5,7 +5,6 @@ rows come into them by `lake_upsert`, not by a merge that joins the whole table.
 """
 
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +27,9 @@ from dlt.destinations.job_impl import FinalizedLoadJob
 
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import PLAIN, LakeStorage
-from ges_history.warehouses.lake_upsert import Staged, upsert
+from ges_history.warehouses.lake_upsert import Staged, until_committed, upsert
 
 KEPT_STATES = 5
-COMMIT_TRIES = 8
 
 
 class HistoryLake(filesystem):
@@ -156,18 +154,9 @@ class _UpsertJob(TableFormatLoadFilesystemJob):
     _job_client: _Client
 
     def run(self) -> None:
-        from deltalake.exceptions import CommitFailedError  # noqa: PLC0415
-
         client = self._job_client
         with self._spill() as spill:
-            for attempt in range(1, COMMIT_TRIES + 1):
-                try:
-                    upsert(client.storage, self._staged(), client.fence, spill)
-                    break
-                except CommitFailedError:
-                    if attempt == COMMIT_TRIES:
-                        raise
-                time.sleep(0.1 * attempt)
+            until_committed(lambda: upsert(client.storage, self._staged(), client.fence, spill))
 
     @contextmanager
     def _spill(self) -> Iterator[Path]:

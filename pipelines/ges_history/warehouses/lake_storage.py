@@ -58,6 +58,8 @@ _NOT_IN_A_URL = re.compile(r"[][^|]")
 """deltalake dies of these, in a thread of its own."""
 _NOT_IN_A_FOLDER = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 """With the others it does not find its own files again."""
+_DLTS_OWN = re.compile(r"__\d+(\.\d+)?(__[^/]*)?\.jsonl$")
+"""The names of dlt's small files end so: with a time, some with a hash."""
 _UTC = pa.timestamp("us", tz="UTC")
 _ARROW = {
     "text": pa.string(),
@@ -207,7 +209,7 @@ class LakeStorage:
         fs = self.filesystem()
         path = self.location(folder)
         found = fs.ls(path, detail=False) if fs.exists(path) else []
-        return [str(name) for name in found if str(name).endswith(".jsonl")]
+        return [str(name) for name in found if _DLTS_OWN.search(str(name))]
 
     def small_file(self, path: str) -> dict[str, Any] | None:
         """What one of them says; None where it is not there, or not whole: its writer was killed."""

@@ -6,32 +6,33 @@ the log is cut behind a checkpoint. Other projects' parts are left to their own 
 """
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import LOADS, LakeStorage, partition_of, schema_of
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
+from ges_history.warehouses.lake_upsert import until_committed
 
 READER_HOURS = 24
 KEPT_LOADS = 50
 
 
 def tidy(storage: LakeStorage, fence: Fence) -> None:
-    """Tidy the tables that are due."""
+    """Tidy the tables that are due; that another project commits meanwhile harms no load."""
+    from deltalake.exceptions import CommitFailedError  # noqa: PLC0415
+
     for name in sorted(fence.due):
-        opened = storage.open(name)
-        if opened is not None:
-            fence.check()
-            _tidy_table(opened, partition_of(name), fence.project)
+        with suppress(CommitFailedError):  # others were quicker each time: some loads later, then
+            until_committed(lambda name=name: _tidy_table(storage, name, fence))
     if fence.due:
         _prune_loads(storage)
     fence.due.clear()
 
 
-def _tidy_table(opened: "DeltaTable", partition: str, project: str) -> None:
-    opened.optimize.compact(partition_filters=[(partition, "=", project)])
+def _tidy_table(storage: LakeStorage, name: str, fence: Fence) -> None:
+    opened = storage.open(name)
+    if opened is None:
+        return
+    fence.check()
+    opened.optimize.compact(partition_filters=[(partition_of(name), "=", fence.project)])
     opened.vacuum(retention_hours=READER_HOURS, dry_run=False, full=True)
     opened.create_checkpoint()
     opened.cleanup_metadata()

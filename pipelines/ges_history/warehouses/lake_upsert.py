@@ -10,7 +10,8 @@ the same id came between: so a writer that read an older state can never add to 
 whatever became of its lock, and known rows can be told from new ones outside of Delta.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +34,10 @@ MERGED_AT_ONCE = 200_000
 APPENDED_AT_ONCE = 10_000_000
 """New rows that are put in order and committed at once: DuckDB has no memory to order ten times as many."""
 UPKEEP_COMMITS = 12
+COMMIT_TRIES = 8
 MEMORY_MB = 500
+HELD_START = "held start"
+"""The start that the table holds for a staged row; with a space, as no column of a table is named."""
 CLOSE = 24 * 3_600_000
 """Starts that are closer than this, in milliseconds, are in one range."""
 
@@ -173,7 +177,7 @@ class _Upsert:
         self._prunes = PRUNES in schema_of(self._table).names
         columns = [f"h.{quoted(key)}" for key in self._staged.keys]
         if self._prunes:
-            columns.append(f"h.{PRUNES} AS held_start")
+            columns.append(f"h.{PRUNES} AS {quoted(HELD_START)}")
         self._connection.execute(
             f"CREATE TABLE known AS SELECT {', '.join(columns)} FROM held h"
             f" SEMI JOIN staged s ON {self._same('s', 'h')}"
@@ -191,7 +195,7 @@ class _Upsert:
         if not compared:
             return
         differs = " OR ".join(f"s.{quoted(n)} IS DISTINCT FROM h.{quoted(n)}" for n in compared)
-        start = f", h.{PRUNES} AS held_start" if self._prunes else ""
+        start = f", h.{PRUNES} AS {quoted(HELD_START)}" if self._prunes else ""
         starts = self._starts("known") if self._prunes else []
         near = _within(f"h.{PRUNES}", starts) if self._prunes else "true"
         self._connection.execute(
@@ -200,7 +204,7 @@ class _Upsert:
         )
         count = self._number("SELECT count(*) FROM changed")
         keys = ", ".join(map(quoted, self._staged.keys))
-        order = f"held_start, {keys}" if self._prunes else keys
+        order = f"{quoted(HELD_START)}, {keys}" if self._prunes else keys
         for offset in range(0, count, MERGED_AT_ONCE):
             part = f"FROM changed ORDER BY {order} LIMIT {MERGED_AT_ONCE} OFFSET {offset}"
             self._merge(self._connection.sql(part).to_arrow_table())
@@ -208,9 +212,9 @@ class _Upsert:
     def _merge(self, rows: pa.Table) -> None:
         condition = self._of_projects("target") + f" AND {self._same('target', 'source')}"
         if self._prunes:
-            starts = rows.column("held_start").unique().to_pylist()
+            starts = rows.column(HELD_START).unique().to_pylist()
             condition += f" AND ({_within(f'target.{PRUNES}', _ranges(starts))})"
-            rows = rows.drop_columns(["held_start"])
+            rows = rows.drop_columns([HELD_START])
         merger = self._table.merge(
             rows,
             condition,
@@ -242,7 +246,7 @@ class _Upsert:
         if not self._prunes:
             return ["true"]
         days = self._connection.sql(
-            f"SELECT {PRUNES} // {CLOSE} AS day, count(*) FROM staged GROUP BY day ORDER BY day"
+            f"SELECT {PRUNES} // {CLOSE}, count(*) FROM staged GROUP BY 1 ORDER BY 1"
         ).fetchall()
         begins, size = [0], 0
         for day, count in days:
@@ -260,7 +264,7 @@ class _Upsert:
 
     def _starts(self, of: str) -> list[tuple[int, int]]:
         days = self._connection.sql(
-            f"SELECT DISTINCT held_start // {CLOSE} * {CLOSE} FROM {of}"
+            f"SELECT DISTINCT {quoted(HELD_START)} // {CLOSE} * {CLOSE} FROM {of}"
         ).fetchall()
         return _ranges([day for (day,) in days] + [day + CLOSE - 1 for (day,) in days])
 
@@ -273,6 +277,20 @@ class _Upsert:
     def _number(self, sql: str) -> int:
         ((number,),) = self._connection.execute(sql).fetchall()
         return int(number)
+
+
+def until_committed(work: Callable[[], object]) -> None:
+    """Do it; where a commit of another project came between, do it again, a few times."""
+    from deltalake.exceptions import CommitFailedError  # noqa: PLC0415
+
+    for attempt in range(1, COMMIT_TRIES):
+        try:
+            work()
+        except CommitFailedError:
+            time.sleep(0.1 * attempt)
+        else:
+            return
+    work()
 
 
 def fenced(opened: "DeltaTable", fence: Fence) -> "CommitProperties":
