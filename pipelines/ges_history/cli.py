@@ -11,7 +11,7 @@ from ges_history.commands.check import check
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.forget import forget
-from ges_history.commands.lines import stamped
+from ges_history.commands.lines import is_lost_output, stamped
 from ges_history.commands.load import load
 from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
@@ -20,7 +20,6 @@ from ges_history.commands.report import report, reports
 from ges_history.errors import HistoryError
 
 GRACE_SECONDS = 2.0
-STOPPED = "stopped; the next load takes up what is left"
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 WITHOUT_OUTPUT = {"load": 3, "check": 3}
 """Exit codes of commands whose output was lost, where 1 has a meaning that would be wrong."""
@@ -52,10 +51,9 @@ def main() -> None:
     try:
         code, text = _run()
     except OSError as error:
-        lost = _lost_output()
-        if lost is None and not isinstance(error, BrokenPipeError):
+        if not is_lost_output(error):
             raise
-        code, text = _without_output(), lost or ""
+        code, text = _without_output(), f"the output could not be written: {error.strerror}"
     except Exception as error:
         if "--debug" in sys.argv or not _is_readable(error):
             raise
@@ -65,17 +63,19 @@ def main() -> None:
 
 def _run() -> tuple[int, str]:
     """Run the command; its exit code, and a last line to say."""
+    output = sys.stdout
     try:
         cli.main(prog_name="ges-backups", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code, ""
     except SystemExit as done:
-        return int(done.code or 0), ""
+        is_read = sys.stdout is output  # click puts another one in its place where nobody reads it
+        return int(done.code or 0) if is_read else _without_output(), ""
     except (Exception, KeyboardInterrupt) as error:
         if _signals:  # whatever was made of it on its way
-            return 128 + _signals[0], STOPPED
+            return 128 + _signals[0], _stopped()
         if isinstance(error, click.Abort):
-            return 130, STOPPED
+            return 130, _stopped()
         if not isinstance(error, click.ClickException):
             raise
         error.show()
@@ -83,19 +83,16 @@ def _run() -> tuple[int, str]:
     return 0, ""
 
 
-def _lost_output() -> str | None:
-    """What to say of output that cannot be written; None where it can, nothing where nobody reads."""
-    try:
-        sys.stdout.flush()  # what could not be written is still there to be written
-    except BrokenPipeError:
-        return ""
-    except OSError as error:
-        return f"the output could not be written: {error.strerror}"
-    return None
-
-
 def _without_output() -> int:
     return next((WITHOUT_OUTPUT[word] for word in sys.argv[1:3] if word in WITHOUT_OUTPUT), 1)
+
+
+def _stopped() -> str:
+    return "stopped; the next load takes up what is left" if _is_load() else "stopped"
+
+
+def _is_load() -> bool:
+    return "load" in sys.argv[1:3]
 
 
 def _is_readable(error: Exception) -> bool:
@@ -110,7 +107,7 @@ def _is_readable(error: Exception) -> bool:
 def _stop(number: int, _: object) -> None:
     """Unwind, but not for longer than `GRACE_SECONDS`: a server or a large merge may hold a thread."""
     _signals.append(number)
-    after = threading.Timer(GRACE_SECONDS, _leave, [128 + number, STOPPED])
+    after = threading.Timer(GRACE_SECONDS, _leave, [128 + number, _stopped()])
     after.daemon = True
     after.start()
     raise KeyboardInterrupt
@@ -123,7 +120,7 @@ def _leave(code: int, text: str = "") -> None:
     """
     if text:
         line = "".join(sign if sign.isprintable() else " " for sign in text)
-        told = stamped(line, sys.stderr) if "load" in sys.argv[1:3] else line
+        told = stamped(line, sys.stderr) if _is_load() else line
         click.echo(f"ges-backups: {told}", err=True)
     try:
         if sys.stderr.isatty():

@@ -44,7 +44,8 @@ def test_it_asks_first_and_knows_what_there_is(
 ) -> None:
     command = Command(emulator, tmp_path)
     refused = command.run("forget", other, "--database", str(warehouse.path))
-    assert refused.code != 0
+    assert refused.code == 1
+    assert "Nothing was removed. Where nobody can be asked, give --yes." in refused.err
     assert len(warehouse.backups) == 10
     unknown = command.run("forget", "nobody", "--yes", "--database", str(warehouse.path))
     assert unknown.code == 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import options
+from ges_history.commands.lines import is_lost_output
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 from ges_history.errors import HistoryError
 
@@ -71,7 +72,7 @@ class _Plugin(click.Command):
         except HistoryError as error:
             raise _Unknown(str(error), for_nagios) from error
         except Exception as error:
-            if "--debug" in sys.argv:
+            if "--debug" in sys.argv or (isinstance(error, OSError) and is_lost_output(error)):
                 raise
             raise _Unknown(f"{type(error).__name__}: {error}", for_nagios) from error
 

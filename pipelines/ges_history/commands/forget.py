@@ -44,11 +44,18 @@ def forget(project: str, yes: bool, database: Path, destination: str, wait: floa
         f"{found['backups']:,} backups will be removed from {warehouse.name}. "
         "Nothing changes at the source."
     )
-    if not yes:
-        click.confirm("Remove them?", abort=True)
+    if not yes and not _is_sure():
+        raise HistoryError("Nothing was removed. Where nobody can be asked, give --yes.")
     with warehouse.lock(found["project_id"], wait, say):
         gone = warehouse.forget(found["project_id"])
     click.echo("removed " + ", ".join(f"{count:,} {table}" for table, count in gone.items()))
+
+
+def _is_sure() -> bool:
+    try:
+        return click.confirm("Remove them?")
+    except click.Abort:  # nobody is there
+        return False
 
 
 def _find(project: str, known: list[dict[str, Any]]) -> dict[str, Any]:

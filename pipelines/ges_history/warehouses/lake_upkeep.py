@@ -6,6 +6,7 @@ the log is cut behind a checkpoint. Other projects' parts are left to their own 
 """
 
 from contextlib import suppress
+from functools import partial
 
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import LOADS, LakeStorage, partition_of, schema_of
@@ -21,7 +22,7 @@ def tidy(storage: LakeStorage, fence: Fence) -> None:
 
     for name in sorted(fence.due):
         with suppress(CommitFailedError):  # others were quicker each time: some loads later, then
-            until_committed(lambda name=name: _tidy_table(storage, name, fence))
+            until_committed(partial(_tidy_table, storage, name, fence))
     if fence.due:
         _prune_loads(storage)
     fence.due.clear()
