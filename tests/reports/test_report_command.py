@@ -29,6 +29,7 @@ from ges_history.reports.views import (
     report_names,
     view_names,
 )
+from small_disk import fill_up, only_root, small_disk
 from synthetic import PROJECT, write_database
 
 Run = Callable[..., Result]
@@ -342,6 +343,64 @@ def test_an_output_is_never_the_database(run: Run, database: Path) -> None:
     with pytest.raises(HistoryError, match="is the database itself"):
         run("report", "growth", "--format", "csv", "--output", database)
     assert database.stat().st_mtime_ns == before
+
+
+def test_an_output_is_replaced_whole_and_a_new_one_is_for_its_owner(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "growth.csv"
+    run("report", "growth", "-o", file)
+    whole = file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("old")
+    file.chmod(0o644)
+    with file.open() as kept:
+        run("report", "growth", "-o", file)
+        assert kept.read() == "old"
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (whole, 0o644)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@only_root
+def test_a_full_disk_leaves_the_old_output_and_no_part_of_a_new_one(
+    run: Run, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path, 64) as disk:
+        (disk / "old.csv").write_text("old")
+        (tmp_path / "link.csv").symlink_to(disk / "old.csv")
+        fill_up(disk)
+        for file in (disk / "old.csv", tmp_path / "link.csv", disk / "new.csv"):
+            with pytest.raises(HistoryError, match=r"csv cannot be written: No space left"):
+                run("report", "size_trend", "-o", file)
+        assert (disk / "old.csv").read_text() == "old"
+        assert sorted(path.name for path in disk.iterdir()) == ["filling", "old.csv"]
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(run: Run, tmp_path: Path) -> None:
+    run("report", "growth", "-o", tmp_path / "growth.csv")
+    whole = (tmp_path / "growth.csv").read_bytes()
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe.csv"
+    link.symlink_to("behind.csv")
+    for _ in range(2):
+        run("report", "growth", "-o", link)
+        assert (link.is_symlink(), (tmp_path / "behind.csv").read_bytes()) == (True, whole)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        run("report", "growth", "-o", pipe)
+        assert os.read(reader, len(whole) + 1) == whole
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_stdout_by_its_path_is_written_and_not_replaced(small: Path, tmp_path: Path) -> None:
+    stdout = "/proc/self/fd/1"  # where /dev/stdout leads
+    words = ["report", "growth", "--database", str(small), "--format", "csv", "-o", stdout]
+    program = [sys.executable, "-c", "from ges_history.cli import main; main()", *words]
+    with (tmp_path / "out.csv").open("w+") as file:
+        subprocess.run(program, stdout=file, check=True)
+        assert file.read() == running(small)("report", "growth", "--format", "csv").stdout
 
 
 @pytest.mark.parametrize(

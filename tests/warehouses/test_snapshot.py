@@ -1,5 +1,6 @@
 """A snapshot is a history to read; who holds it keeps no load waiting."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.snapshot import publish
 from harness import Warehouse, fill, settings_for, the_graph
+from small_disk import only_root, small_disk
 
 HOLD = """
 import sys, duckdb
@@ -127,6 +129,67 @@ def test_a_folder_that_takes_no_snapshot_is_named(
     load(database, destination=kind, **settings_for(emulator))
     with pytest.raises(DatabaseError, match=r"^/proc/snapshot.duckdb cannot be written: "):
         publish(warehouse_for(database, kind), Path("/proc/snapshot.duckdb"))
+
+
+@only_root
+@pytest.mark.parametrize("kilobytes", [64, 800], ids=["in its middle", "at its end"])
+def test_a_full_disk_is_a_sentence_and_nothing_stays_on_it(
+    loaded: Warehouse, tmp_path: Path, kilobytes: int
+) -> None:
+    with small_disk(tmp_path, kilobytes) as disk:
+        with pytest.raises(DatabaseError, match=r"copy\.duckdb cannot be written: .*No space left"):
+            publish(DuckDbFile(loaded.path), disk / "copy.duckdb")
+        assert list(disk.iterdir()) == []
+
+
+@only_root
+def test_a_disk_that_lets_nothing_be_removed_hides_no_sentence(
+    loaded: Warehouse, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path, 4000) as disk:
+        killed = disk / f".copy.duckdb.new-{process_that_has_ended()}"
+        killed.touch()
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(DatabaseError, match=r"copy\.duckdb cannot be written: "):
+            publish(DuckDbFile(loaded.path), disk / "copy.duckdb")
+
+
+@pytest.mark.parametrize("name", ["n" * 251, "历" * 83], ids=["Latin", "Chinese"])
+def test_a_name_may_be_as_long_as_duckdb_lets_it(
+    loaded: Warehouse, tmp_path: Path, name: str
+) -> None:
+    assert publish(DuckDbFile(loaded.path), tmp_path / name)
+    assert len(rows_of(tmp_path / name, "backups")) == 6
+
+
+@pytest.mark.parametrize("length", [252, 256])
+def test_a_name_that_duckdb_cannot_open_is_a_sentence(
+    loaded: Warehouse, tmp_path: Path, length: int
+) -> None:
+    with pytest.raises(DatabaseError, match=r"cannot be written: .*name too long"):
+        publish(DuckDbFile(loaded.path), tmp_path / ("n" * length))
+
+
+def process_that_has_ended() -> int:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_what_a_killed_one_has_left_goes_with_the_next(loaded: Warehouse, tmp_path: Path) -> None:
+    snapshot = tmp_path / "copy.duckdb"
+    dead = process_that_has_ended()
+    left = [f".copy.duckdb.new-{process}" for process in (dead, os.getpid())]
+    of_others = {f".copy.duckdb.new-{os.getppid()}", f".other.duckdb.new-{dead}", "mine.wal"}
+    for name in [*left, f"{left[0]}.wal", *of_others]:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (0, 0))
+    being_written = f".copy.duckdb.new-{dead}0"  # by a process of another host, say
+    (tmp_path / being_written).write_bytes(b"half")
+    of_others.add(being_written)
+    assert publish(DuckDbFile(loaded.path), snapshot)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {name for name in names if "new-" in name or "mine" in name} == of_others
 
 
 def test_a_load_into_a_snapshot_is_refused(

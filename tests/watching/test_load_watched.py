@@ -1,19 +1,27 @@
 """`ges-backups load` with what it does around itself: pings, a webhook, a check, metrics, the page."""
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+import duckdb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from beginnings import Beginnings
 from cli_harness import Command, Done
 from ges_emulator import Emulator, Fault, Fleet
+from ges_history.loading.outcome import LoadOutcome
+from ges_history.warehouses.duckdb_file import DuckDbFile
+from ges_history.watching.after import Watched, Wishes
+from ges_history.watching.gauges import write_text
 from harness import Warehouse, fleet_of
 from listener import Listener
+from small_disk import only_root, small_disk
 
 SECRET = "0c1e-secret-77aa"
 
@@ -168,6 +176,47 @@ def test_a_snapshot_that_cannot_be_written_keeps_no_metrics_back(
     done = command.load("--publish", "missing/copy.duckdb", "--metrics", "ges.prom")
     assert (done.code, (tmp_path / "ges.prom").exists()) == (3, True)
     assert "6 new" in done.out
+
+
+@only_root
+def test_a_full_disk_for_the_snapshot_leaves_the_load_done_and_the_metrics_written(
+    command: Command, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path, 64) as disk:
+        done = command.load("--publish", str(disk / "copy.duckdb"), "--metrics", "ges.prom")
+        assert list(disk.iterdir()) == []
+    assert (done.code, (tmp_path / "ges.prom").exists()) == (3, True), done.text
+    assert "6 new" in done.out
+    assert "copy.duckdb cannot be written: " in done.err
+    assert "Traceback" not in done.err
+
+
+class Broken(DuckDbFile):
+    """A file that cannot be read just now."""
+
+    def reading(self, *_: object) -> NoReturn:
+        raise duckdb.TransactionException("Failed to commit: no room")
+
+
+def test_what_the_database_raises_after_a_load_is_told(tmp_path: Path) -> None:
+    told = list[str]()
+    outcome = LoadOutcome("complete", graphs={}, backups={}, requests=2)
+    followed = Watched(Wishes(check=True), told.append).loaded(Broken(tmp_path / "x"), outcome)
+    assert followed.exit_code == 3
+    assert "what should follow is not done: " in told[0]
+    assert "no room" in told[0]
+
+
+def test_metrics_may_go_into_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "ges.prom"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, b"ges_backup_graphs 2\n")
+        assert os.read(reader, 100) == b"ges_backup_graphs 2\n"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_a_quiet_load_tells_what_did_not_arrive(begun: Command) -> None:

@@ -282,14 +282,13 @@ def _say(line: str) -> None:
 
 
 def _write(content: bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output."""
+    """Write to a file, whole or not at all, or to standard output."""
+    from ges_history.whole_file import write_whole  # noqa: PLC0415
+
     if output in (None, STDOUT):
         click.echo(content, nl=False)
         return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise HistoryError(f"{output} cannot be written: {error.strerror}.") from error
+    write_whole(output, content)
 
 
 def _refuse_a_database(output: Path | None, warehouse: "Warehouse") -> None:

@@ -5,8 +5,10 @@ opens anew sees the new, and no load ever waits for a reader of it.
 """
 
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,8 +22,11 @@ from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
 from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.opening import opened, saying_what_does_not_fit
 from ges_history.warehouses.seam import DATASET, Read, Say, Warehouse, quiet
+from ges_history.whole_file import LONGEST_BEGIN
 
 ROWS_AT_ONCE = 200_000
+AT_REST_SECONDS = 600.0
+"""A new snapshot to which nobody has written for so long is nobody's."""
 REFRESH_SECONDS = 3600.0
 """Where only times have moved, a snapshot is written anew after so long: it must not look stale."""
 
@@ -47,8 +52,17 @@ def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = qui
     Raises:
         DatabaseError: There is no history, or the file cannot be written.
     """
-    _check_target(warehouse, file)
-    new = file.with_name(f".{file.name}.new-{os.getpid()}")
+    try:
+        _check_target(warehouse, file)
+        return _replace(warehouse, file, wait, say)
+    except (OSError, duckdb.Error) as error:
+        raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
+
+
+def _replace(warehouse: Warehouse, file: Path, wait: float, say: Say) -> bool:
+    """Put a new snapshot in the place of one that differs; whether it does."""
+    _remove_what_a_kill_left(file)
+    new = file.with_name(f"{_begin(file)}{os.getpid()}")
     try:
         with warehouse.reading(wait, say) as read:
             if not _differs(read, file):
@@ -58,16 +72,54 @@ def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = qui
                 with saying_what_does_not_fit(warehouse.name):
                     rebuild(connection)
         new.replace(file)
-    except (OSError, duckdb.IOException) as error:
-        raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
     finally:
-        new.unlink(missing_ok=True)
+        _remove(new)
     return True
+
+
+def _begin(file: Path) -> str:
+    """The name of a new snapshot before it is in its place, up to the id of its process."""
+    return f".{file.name[:LONGEST_BEGIN]}.new-"
+
+
+def _remove_what_a_kill_left(file: Path) -> None:
+    """New snapshots of this name whose process no longer lives, and which nobody writes, elsewhere."""
+    new_name = re.compile(rf"{re.escape(_begin(file))}([0-9]{{1,9}})(\.wal)?")
+    with suppress(OSError):
+        for path in list(file.parent.iterdir()):
+            process = new_name.fullmatch(path.name)
+            is_at_rest = process and time.time() - path.stat().st_mtime > AT_REST_SECONDS
+            if process and is_at_rest and not _is_another_living(int(process[1])):
+                _remove(path)
+
+
+def _is_another_living(process: int) -> bool:
+    """Whether a process lives that is not this one, which in a container often has an old one's id."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def _log_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.wal")
+
+
+def _remove(new: Path) -> None:
+    """Remove a database and its log, as far as the disk lets it."""
+    for path in (new, _log_of(new)):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _check_target(warehouse: Warehouse, file: Path) -> None:
     if not file.parent.is_dir():
         raise DatabaseError(f"The folder {file.parent} does not exist: make it first.")
+    with suppress(FileNotFoundError):
+        _log_of(file).stat()  # an OSError where DuckDB finds that name too long
     if isinstance(warehouse, DuckDbFile) and file.resolve() == warehouse.path.resolve():
         raise DatabaseError(f"{file} is the database itself: give the snapshot another name.")
     if file.exists() and not is_snapshot(file):
@@ -111,6 +163,7 @@ def _made(new: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
         connection.execute(f"ATTACH '{path}' AS snapshot (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE snapshot")
         yield connection
+        connection.execute("CHECKPOINT snapshot")  # DETACH does not tell why it fails
         connection.execute("USE memory")
         connection.execute("DETACH snapshot")
 

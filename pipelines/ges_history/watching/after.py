@@ -15,6 +15,7 @@ from ges_history.watching.gauges import LastLoad, as_text, write_text
 from ges_history.watching.notify import Ping, notify
 from ges_history.watching.policy import find_policy
 from ges_history.watching.tell import STATES, as_lines
+from ges_history.whole_file import FOR_ITS_OWNER, write_whole
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
@@ -124,12 +125,14 @@ class Watched:
             summary: Of the load, for people.
             wait: Seconds to wait for another load that holds the warehouse.
         """
+        expected: tuple[type[Exception], ...] = (HistoryError, OSError, *warehouse.errors)
         found, failed = None, list[str]()
         for step in (self._publish, self._follow):
             try:
                 found = step(warehouse, outcome, wait)
-            except HistoryError as error:
-                failed.append(f"The history is loaded; what should follow is not done: {error}")
+            except expected as error:
+                why = error if isinstance(error, HistoryError) else warehouse.explain(error)
+                failed.append(f"The history is loaded; what should follow is not done: {why}")
                 self._warn(failed[-1])
         code = outcome.exit_code or (PARTIAL if failed else 0)
         self._ping.code, self._ping.body = code, "\n".join([summary, *failed])
@@ -162,9 +165,8 @@ class Watched:
 
     def _write_page(self, path: Path, page: "Contents") -> None:
         from ges_history.reports.page.document import render  # noqa: PLC0415
-        from ges_history.reports.page.output import write_privately  # noqa: PLC0415
 
-        write_privately(path, render(page))
+        write_whole(path, render(page).encode(), FOR_ITS_OWNER)
 
 
 def _page(read: Read, found: Check) -> "Contents":

@@ -4,9 +4,6 @@ A graph that was never backed up has its counts of 0; one that has left its proj
 and what is not known has none either. Nothing in a label changes with a backup.
 """
 
-import contextlib
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ges_history.errors import HistoryError
 from ges_history.watching.facts import Graph
 from ges_history.watching.findings import Check, violations_by_graph
 from ges_history.watching.tell import BYTES_PER_MB
+from ges_history.whole_file import write_whole
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
@@ -125,20 +122,7 @@ def write_text(path: Path, content: bytes) -> None:
     Raises:
         HistoryError: It cannot be written there.
     """
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(READABLE)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        raise HistoryError(f"{path} cannot be written: {error.strerror}.") from error
+    write_whole(path, content, READABLE)
 
 
 class _Collector:

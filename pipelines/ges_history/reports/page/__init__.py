@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ges_history.reports.page.extra import require_extra
-from ges_history.reports.page.output import write_privately
 from ges_history.warehouses.seam import Warehouse
+from ges_history.whole_file import FOR_ITS_OWNER, write_whole
 
 __all__ = ["page_text", "write_page"]
 
@@ -62,4 +62,4 @@ def write_page(
         HistoryError: Also where `path` cannot be written.
     """
     text = page_text(warehouse, projects=projects, regions=regions, targets=targets, wait=wait)
-    write_privately(path, text)
+    write_whole(path, text.encode(), FOR_ITS_OWNER)
