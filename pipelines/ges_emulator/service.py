@@ -50,6 +50,8 @@ class Service:
         self.throttle = Throttle(rate_limit_per_second)
         self.before_answer: Callable[[Request], object] | None = None
         """Runs in the server's thread under ``fleet.lock`` before each answer is computed."""
+        self.behind_end: Answer | None = None
+        """The answer to an offset behind the last row; None answers a page without rows."""
         self.projects: list[dict[str, Any]] = [
             {"id": fleet.project_id, "name": "eu-west-101", "enabled": True}
         ]
@@ -113,7 +115,11 @@ class Service:
         limit = limit if page_cap is None else min(limit, page_cap)
         if fault and fault.page:
             offset = fault.page(offset, limit)
-        return self._page(request, offset, limit)
+        answer = self._page(request, offset, limit)
+        if self.behind_end and offset and answer.keys:
+            count = answer.payload[answer.keys.count_key]
+            return self.behind_end if offset >= count else answer
+        return answer
 
     def _page(self, request: Request, offset: int, limit: int) -> Answer:
         order = self.order(request) if callable(self.order) else self.order

@@ -346,9 +346,16 @@ class ProjectLoad:
             self._told_graphs.add(listing.graph_id)
 
     def _take_graphs_of_rows(self, listing: GraphListing, pending: _Pending) -> None:
-        """The rows of the graphs whose backups a listing of the project brought, where they differ."""
+        """The rows of the graphs whose backups a listing of the project brought, where they differ.
+
+        A row of this load that waits for its batch takes the values, too; its mark stays.
+        """
+        waiting = {row["id"]: row for row in pending.graphs}
         for row in graph_rows(_graphs_of(listing), self._project.id):
+            news = {name: value for name, value in row.items() if value is not None}
             if row["id"] in self._told_graphs:
+                if row["id"] in waiting:
+                    waiting[row["id"]].update(news)
                 continue
             known = self._known.graphs.get(str(row["id"])) or {}
             mark = known.get("deleted_at")
@@ -356,7 +363,7 @@ class ProjectLoad:
                 mark = mark or listing.listed_at
             elif self._project.graph_ids is not None:  # else it is not in the list of graphs
                 mark = None
-            told = {**known, **{name: value for name, value in row.items() if value is not None}}
+            told = {**known, **news}
             told = {**{name: told.get(name) for name in GRAPH_COLUMNS}, "deleted_at": mark}
             if any(known.get(name) != told[name] for name in GRAPH_COLUMNS):
                 pending.graphs.append(told)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import ceil, inf
 from typing import Any, Generic, Literal, TypeVar
 
-from .errors import UnsettledListing
+from .errors import AnswerError, UnsettledListing
 from .keys import Again, Key, own_key
 
 R = TypeVar("R")
@@ -138,9 +138,9 @@ class Chain(Generic[R]):
         self.rank.update(zip(keys, range(start, len(self.keys)), strict=True))
         if len(self.rank) != len(self.keys):
             repeated = next(key for at, key in enumerate(self.keys) if self.rank[key] != at)
-            raise _Broken(f"{repeated!r} came at two places of the list")
+            raise ListMoved(f"{repeated!r} came at two places of the list")
         if len(self.keys) > self.most:
-            raise _Broken("the list grows faster than it can be read")
+            raise ListMoved("the list grows faster than it can be read")
 
     def append_again(self, keys: Iterable[Key]) -> None:
         """Add rows behind the anchor; a key that the chain already holds gets a name of its own."""
@@ -158,7 +158,7 @@ class Chain(Generic[R]):
         """Index of the page's row that is furthest along the chain; None where none is known."""
         ranks = [(self.rank[key], i) for i, key in enumerate(page.keys) if key in self.rank]
         if [rank for rank, _ in ranks] != sorted(rank for rank, _ in ranks):
-            raise _Broken("the order of the list changed")
+            raise ListMoved("the order of the list changed")
         return max(ranks)[1] if ranks else None
 
 
@@ -179,8 +179,17 @@ class Listed:
     restarts: int = 0
 
 
-class _Broken(Exception):
-    """The chain cannot be continued: read the listing again."""
+class ListMoved(Exception):
+    """The chain cannot be continued: read the listing again.
+
+    Args:
+        problem: What does not fit, in words.
+        refusal: The answer to a page behind the first, where that was none: the list may be shorter.
+    """
+
+    def __init__(self, problem: str, refusal: AnswerError | None = None) -> None:
+        super().__init__(problem)
+        self.refusal = refusal
 
 
 def read_complete(
@@ -194,7 +203,8 @@ def read_complete(
     """Read the whole list, once if nothing contradicts, and at most `MAX_RESTARTS` times again.
 
     Args:
-        fetch: Fetches the page at an offset; raises `AnswerError`.
+        fetch: Fetches the page at an offset; raises `AnswerError`, or `ListMoved` where the list may
+            end before the offset.
         fetch_many: Fetches the pages at several offsets side by side, yields them in that order.
         limit: Rows asked for in one page; the server may answer fewer.
         path: Request path, for the error's words.
@@ -203,8 +213,10 @@ def read_complete(
 
     Raises:
         UnsettledListing: Each of the tries broke or did not add up.
+        AnswerError: As it was answered; the last try's, where an offset was refused each time.
     """
     problem, most = "", 0
+    refusal: AnswerError | None = None
     standing: list[Key] = []
     for restarts in range(MAX_RESTARTS + 1):
         if restarts:
@@ -223,15 +235,18 @@ def read_complete(
             count = _catch_up_in_front(fetch, chain, limit)
             if chain.counts != {count}:
                 _confirm_end(fetch, chain, count, limit)
-        except _Broken as broken:
-            problem = str(broken)
+        except ListMoved as moved:
+            problem, refusal = str(moved), moved.refusal
             standing = []
             continue
         is_proven = not chain.repeats or (chain.keys == standing and not _may_have_turned(chain))
         if len(chain.keys) == count and is_proven:
             return Listed(chain.keys, 0, count, restarts)
         standing = chain.keys if chain.repeats else []
+        refusal = None
         problem = f"{len(chain.keys)} different rows were read, but the list says it has {count}"
+    if refusal is not None:
+        raise refusal
     raise UnsettledListing(
         f"the listing did not settle in {MAX_RESTARTS + 1} tries: {problem}; "
         "what was read is loaded, the next load lists it again",
@@ -267,13 +282,13 @@ def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
     while chain.end < page.count:
         page = chain.see(fetch(chain.end - 1, limit))
         if _own_keys(page.keys[:1]) != _own_keys(anchor):
-            raise _Broken("the list moved")
+            raise ListMoved("the list moved")
         fresh = page.keys[1:]
         if not fresh:
             chain.singly = True
             fresh = _step_singly(fetch, page, limit)
         if not fresh:
-            raise _Broken("the list does not advance")
+            raise ListMoved("the list does not advance")
         chain.append_again(fresh)
         anchor = fresh[-1:]
 
@@ -307,12 +322,12 @@ def _read_on(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:
     ):
         idle += 1
         if idle > MAX_IDLE_PAGES:
-            raise _Broken("the list does not advance")
+            raise ListMoved("the list does not advance")
         page = chain.see(fetch(max(at, 0), limit))
         known = chain.newest_known(page)
         if known is None:
             if page.offset == 0:
-                raise _Broken("nothing that was read is listed any more")
+                raise ListMoved("nothing that was read is listed any more")
             step_back = min(step_back * 2, page.offset)
             at = min(page.offset, page.count) - step_back
             continue
@@ -357,7 +372,7 @@ def _confirm_end(fetch: Fetch[R], chain: Chain[R], count: int, limit: int) -> No
     """Where answers differed in their count: the last row must still be the last, by one more answer."""
     page = fetch(max(chain.end - 1, 0), limit)
     if page.count != count or _own_keys(page.keys) != _own_keys(chain.keys[-1:]):
-        raise _Broken("the list moved at its end")
+        raise ListMoved("the list moved at its end")
 
 
 def read_recent(
@@ -365,8 +380,8 @@ def read_recent(
 ) -> Listed | None:
     """Read what is new since a cursor, and each unfinished backup again.
 
-    Returns None where the cursor does not hold any more: counts do not add up, or a row is not
-    where it was. Then the whole list has to be read.
+    Returns None where the cursor does not hold any more: counts do not add up, a row is not where
+    it was, or its place is refused. Then the whole list has to be read.
     """
     if cursor.anchor is None or cursor.order is None:
         return None
@@ -374,7 +389,7 @@ def read_recent(
         if cursor.order == "old_to_new":
             return _read_tail(fetch, cursor, limit)
         return _read_head(fetch, cursor, limit, first)
-    except _Broken:
+    except ListMoved:
         return None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from beginnings import Beginnings
 from ges_backups.errors import CredentialsError
-from ges_emulator import Emulator, Fault, Fleet, Graph, Request
+from ges_emulator import Emulator, Fault, Fleet, Graph, Request, replies
 from harness import (
     DAY_MS,
     FIELDS,
@@ -172,7 +172,107 @@ def test_a_backup_that_is_deleted_while_its_graph_is_first_read_is_marked_by_the
 
     assert warehouse.deleted == set(gone)
     assert (outcome.backups["new"], outcome.backups["deleted"]) == (20, 1)
+    assert outcome.backups["changed"] == 0
     assert_exact(warehouse, fleet)
+
+
+@pytest.mark.parametrize("asked", ["graph", "project", "deleted graph"])
+def test_a_backup_that_comes_and_goes_in_one_load_lowers_no_other_figure(
+    warehouse: Warehouse, asked: str
+) -> None:
+    fleet = fleet_of(graphs=1, backups=3)
+    endpoint = "backups" if asked == "graph" else "all_backups"
+    listing = "project" if asked == "project" else "graphs"
+    with Emulator(fleet) as emulator:
+        warehouse.load(emulator, listing=listing)
+        the_graph(fleet).rename("renamed")
+        coming = fleet.add_graph("g2")
+        fill(coming, 10)
+        if asked == "deleted graph":
+            fleet.delete_graph("g2")
+
+        def delete_one_that_was_read(request: Request) -> None:
+            is_behind = request.endpoint == endpoint and request.query.get("offset")
+            if is_behind and coming.backups[0].id == "g2-b0":
+                coming.delete_backup("g2-b0")
+
+        emulator.before_answer = delete_one_that_was_read
+        outcome = warehouse.load(emulator, listing=listing, page_size=5, full=True)
+
+    assert warehouse.deleted == {"g2-b0"}
+    figures = {kind: outcome.backups[kind] for kind in ("new", "changed", "deleted", "returned")}
+    assert figures == {"new": 10, "changed": 3, "deleted": 1, "returned": 0}
+
+
+REFUSALS = [replies.wrong_parameter("offset"), replies.no_graph()]
+
+
+def graph_marks(ledger: Ledger) -> list[Any]:
+    return [row["deleted_at"] for row in ledger.rows("graphs")]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
+@pytest.mark.parametrize("listing", ["graphs", "project"])
+@pytest.mark.parametrize("order", SORTED)
+def test_a_list_that_shrank_is_loaded_where_offsets_behind_its_end_are_refused(
+    ledger: Ledger, order: str, listing: str, refusal: replies.Answer
+) -> None:
+    fleet = fleet_of(graphs=1, backups=30)
+    graph = the_graph(fleet)
+    ledger.listing = listing
+    with Emulator(fleet, order=order, page_cap=10) as emulator:
+        emulator.behind_end = refusal
+        ledger.load(emulator)
+        for backup in graph.backups[3:7]:
+            graph.delete_backup(backup)
+        for number in (50, 51):
+            fill(graph, 1, first=number)
+            assert ledger.load(emulator).exit_code == 0
+            assert_exact(ledger, fleet)
+    assert graph_marks(ledger) == [None]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
+@pytest.mark.parametrize("listing", ["graphs", "project"])
+@pytest.mark.parametrize("order", SORTED)
+def test_a_list_that_shrinks_while_it_is_first_read_is_loaded_where_offsets_are_refused(
+    ledger: Ledger, order: str, listing: str, refusal: replies.Answer
+) -> None:
+    fleet = fleet_of(graphs=1, backups=60)
+    graph = the_graph(fleet)
+    ledger.listing = listing
+
+    def delete_the_last(request: Request) -> None:
+        if request.query.get("offset") and len(graph.backups) == 60:
+            for backup in graph.rows.page(order, 40, 20):
+                graph.delete_backup(backup)
+
+    with Emulator(fleet, order=order, page_cap=10) as emulator:
+        emulator.behind_end = refusal
+        emulator.before_answer = delete_the_last
+        assert ledger.load(emulator).exit_code == 0
+    assert ledger.restarts == 1
+    assert_exact(ledger, fleet)
+    assert graph_marks(ledger) == [None]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
+def test_pages_that_are_refused_each_time_are_told_in_the_words_of_the_api(
+    ledger: Ledger, refusal: replies.Answer
+) -> None:
+    fleet = fleet_of(graphs=1, backups=30)
+    with Emulator(fleet, page_cap=10) as emulator:
+        emulator.behind_end = refusal
+        behind = Fault("behind the end", page=lambda offset, _: offset and 1000)
+        emulator.faults.add(behind, times=None, graph_id="g1")
+        outcome = ledger.load(emulator, concurrency=1)
+
+    assert outcome.exit_code == 3
+    assert ledger.last_outcomes == {"g1": "failed"}
+    assert ledger.listings["g1"]["error_code"] == refusal.payload["error_code"]
+    assert Asked.of(emulator).count() == 12  # the first page and one behind it, six times
+    assert graph_marks(ledger) == [None]
+    assert len(ledger.backups) == 10
 
 
 @pytest.mark.parametrize("order", SORTED)

@@ -112,6 +112,9 @@ def test_a_graph_that_is_deleted_while_it_is_followed_keeps_its_backups(
         assert outcome.exit_code == 3  # told once: it was asked for, and is missing
         assert_whole(kept, fleet)
         assert graphs_of(kept) == {"g1": False, "g2": False, "g3": True}
+        statuses = {row["id"]: (row["status"], row["status_name"]) for row in kept.rows("graphs")}
+        assert statuses["g3"] == ("400", "deleted")  # by the listing of the project
+        assert statuses["g1"] == ("200", "running")
         assert kept.load(emulator, **ALWAYS).exit_code == 0
         assert_whole(kept, fleet)
         fleet.forget_graph("g3")

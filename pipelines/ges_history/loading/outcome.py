@@ -97,23 +97,33 @@ def sum_of(projects: Mapping[str, LoadOutcome]) -> LoadOutcome:
 
 @dataclass(frozen=True)
 class Counts:
-    """A project's backups in the warehouse; `graphs` are those that hold any without a mark."""
+    """A project's backups in the warehouse; `graphs` are those that hold any without a mark.
+
+    `marked_of` has the marked ones of each graph that holds any backup.
+    """
 
     total: int = 0
     marked: int = 0
     running: int = 0
     graphs: int = 0
+    marked_of: Mapping[str, int] = field(default_factory=dict)
 
 
 def count_backups(ask: Ask, project_id: str) -> Counts:
     """Count a project's backups; zeros where there is no table yet."""
     table = ask(
-        "SELECT COUNT(*) AS total, COUNT(deleted_at) AS marked,"
-        " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running,"
-        " COUNT(DISTINCT CASE WHEN deleted_at IS NULL THEN graph_id END) AS graphs"
-        f" FROM {{backups}} WHERE project_id = '{project_id}'"
+        "SELECT graph_id, COUNT(*) AS total, COUNT(deleted_at) AS marked,"
+        " COUNT(CASE WHEN status = 'backing_up' AND deleted_at IS NULL THEN 1 END) AS running"
+        f" FROM {{backups}} WHERE project_id = '{project_id}' GROUP BY graph_id"
     )
-    return Counts(**table.to_pylist()[0]) if table is not None else Counts()
+    graphs = table.to_pylist() if table is not None else []
+    return Counts(
+        total=sum(graph["total"] for graph in graphs),
+        marked=sum(graph["marked"] for graph in graphs),
+        running=sum(graph["running"] for graph in graphs),
+        graphs=sum(graph["total"] > graph["marked"] for graph in graphs),
+        marked_of={graph["graph_id"]: graph["marked"] for graph in graphs},
+    )
 
 
 class Tally:
@@ -212,9 +222,12 @@ class Tally:
             total = after.graphs  # one listing was read; what it holds is counted
         new = after.total - before.total
         returned = before.marked + deleted - after.marked
+        vanished = sum(
+            marked for graph, marked in after.marked_of.items() if graph not in before.marked_of
+        )  # new ones that went while their graph was first read: new and deleted, touched once
         backups = {
             "new": new,
-            "changed": touched - new - deleted - returned,
+            "changed": max(0, touched - new - deleted - returned + vanished),
             "deleted": deleted,
             "returned": returned,
             "rejected": self._rejected,
