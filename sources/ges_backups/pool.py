@@ -20,7 +20,7 @@ from .keys import Key, own_key
 from .listing import Cursor, Page, read_complete
 from .page_size import PageSize
 from .pages import parse_graphs
-from .records import Rejected, Rows, reject
+from .records import MAX_KEY_BYTES, Rejected, Rows, reject
 
 LONGEST_END_SECONDS = 30.0
 
@@ -68,12 +68,22 @@ def fetch_graphs(
     for key in listed.keys:
         record = records[own_key(key)]
         graph_id = record.get("id") if isinstance(record, dict) else None
-        if isinstance(graph_id, str) and graph_id not in ("", PROJECT_WIDE):
-            graphs[graph_id] = record
-        else:
-            odd = f"the id {graph_id}" if graph_id == PROJECT_WIDE else "no id"
+        if odd := _odd_id(graph_id):
             rejected.append(reject(record, None, f"a graph of the project's list has {odd}"))
+        else:
+            graphs[graph_id] = record
     return list(graphs.values()), rejected, next(requests)
+
+
+def _odd_id(graph_id: Any) -> str | None:
+    """What is wrong with the id of a graph, in words, or None."""
+    if not isinstance(graph_id, str) or not graph_id:
+        return "no id"
+    if graph_id == PROJECT_WIDE:
+        return f"the id {graph_id}"
+    if len(graph_id.encode(errors="replace")) > MAX_KEY_BYTES:
+        return f"an id of more than {MAX_KEY_BYTES:,} bytes, too many for a key"
+    return None
 
 
 class GraphPool:

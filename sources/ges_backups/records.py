@@ -44,6 +44,10 @@ EXTRA = "_extra"
 #: 9999-12-31T23:59:59.999Z: the last instant that dates in Python and in every warehouse can hold.
 MAX_STAMP_MS = 253_402_300_799_999
 MAX_BIGINT = 2**63 - 1
+#: PostgreSQL has an index over ids, and an entry of it holds no more than 2,700 bytes.
+MAX_KEY_BYTES = 1000
+#: A character has 4 bytes at most.
+SHORT_KEY = MAX_KEY_BYTES // 4
 ENDED = ("success", "failed")
 #: Of an unknown field: what is nested deeper is no one's data, and breaks JSON libraries.
 MAX_LEVELS = 100
@@ -195,9 +199,9 @@ def _is_regular(name: str, values: Sequence[Any], graph_id: str | None) -> bool:
         return True
     match name:
         case "id":
-            return all(values) and len(set(values)) == len(values)
+            return _are_short(values) and len(set(values)) == len(values)
         case "graph_id":
-            return all(values) if graph_id is None else set(values) == {graph_id}
+            return _are_short(values) and (graph_id is None or set(values) == {graph_id})
         case "start_timestamp":
             return None not in values and min(values) >= 0 and max(values) <= MAX_STAMP_MS
         case "end_timestamp":
@@ -205,6 +209,11 @@ def _is_regular(name: str, values: Sequence[Any], graph_id: str | None) -> bool:
         case "size" | "duration":
             return all(value is None or value >= 0 for value in values)
     return True
+
+
+def _are_short(keys: Sequence[str]) -> bool:
+    """Whether all of them are there, and none may be too long."""
+    return all(keys) and max(map(len, keys), default=0) <= SHORT_KEY
 
 
 def checked_rows(rows: list[Any], graph_id: str | None) -> Rows:
@@ -284,7 +293,7 @@ def find_fault(row: Any, graph_id: str | None) -> str | None:
             return "it has no graph_id, so nobody knows whose backup it is"
     elif row.get("graph_id") not in (None, graph_id):
         return f"its graph_id is {_shown(row['graph_id'])}, but it was listed for {graph_id}"
-    return _known_fault(row) or _unknown_fault(row)
+    return _known_fault(row) or _key_fault(row) or _unknown_fault(row)
 
 
 def _known_fault(row: dict[str, Any]) -> str | None:
@@ -296,6 +305,13 @@ def _known_fault(row: dict[str, Any]) -> str | None:
             return f"{name} {fault}"
     if not isinstance(row.get("encrypted"), bool | None):
         return f"encrypted is {_shown(row['encrypted'])}, where true or false was expected"
+    return None
+
+
+def _key_fault(row: dict[str, Any]) -> str | None:
+    for name in ("id", "graph_id"):
+        if len((row.get(name) or "").encode()) > MAX_KEY_BYTES:
+            return f"{name} has more than {MAX_KEY_BYTES:,} bytes, too many for a key"
     return None
 
 

@@ -47,8 +47,18 @@ _ARROW_TYPES = {
     "bool": pa.bool_(),
 }
 _DLT_TYPE = b"data_type"
+#: Columns that every table of PostgreSQL has.
+_OF_POSTGRES = ("xmin", "xmax", "cmin", "cmax", "ctid", "tableoid")
 RESERVED = frozenset(
-    (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS, *_DERIVED, *_OF_PIPELINE, OTHER_FIELDS)
+    (
+        *TEXT_FIELDS,
+        *NUMBER_FIELDS,
+        *BOOLEAN_FIELDS,
+        *_DERIVED,
+        *_OF_PIPELINE,
+        *_OF_POSTGRES,
+        OTHER_FIELDS,
+    )
 )
 
 BACKUP_COLUMNS: dict[str, Any] = {

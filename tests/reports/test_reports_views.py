@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import sqlglot
 
+from ges_backups.records import MAX_BIGINT
 from ges_history import connect, read_report
 from ges_history.reports.catalogue import column_texts
+from ges_history.reports.page import page_text
 from ges_history.reports.views import (
     LATER_COLUMNS,
     descriptions,
@@ -23,8 +25,19 @@ from ges_history.reports.views import (
     view_names,
     view_statements,
 )
+from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.layout import LAYOUT_VERSION, read_layout
-from synthetic import BARE_PROJECT, EMPTY_PROJECT, PROJECT, write_database
+from ges_history.watching.facts import read_facts
+from synthetic import (
+    BARE_PROJECT,
+    DAY_MS,
+    EMPTY_PROJECT,
+    PROJECT,
+    insert_backups,
+    insert_rows,
+    write_database,
+    write_empty,
+)
 
 FILE_NAMES = [
     "plain.duckdb",
@@ -237,6 +250,50 @@ def test_no_view_keeps_to_the_ways_of_one_engine() -> None:
     for trick in ("GROUP BY ALL", "ARG_MAX", "ANY_VALUE", "TRY_CAST", "PIVOT", "LATERAL", "ASOF"):
         assert trick not in text.upper()
     assert not re.search(r"MEDIAN\([^)]*\) OVER", text)
+
+
+@pytest.fixture(scope="module")
+def of_any_number(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history of sizes and durations at the ends of what a load accepts."""
+    path = tmp_path_factory.mktemp("huge") / "huge.duckdb"
+    write_empty(path)
+    now = datetime.now(UTC)
+    at = int(now.timestamp() * 1000) - DAY_MS // 2
+    numbers = {"largest": [MAX_BIGINT], "mixed": [MAX_BIGINT, 0, 100, MAX_BIGINT, 1, MAX_BIGINT]}
+    numbers |= {"zero": [0], "jump": [MAX_BIGINT, *[100] * 59], "drop": [0, *[MAX_BIGINT] * 59]}
+    records = [
+        {
+            "id": f"{graph}-{n}",
+            "graph_id": graph,
+            "backup_method": "auto",
+            "status": "success",
+            "start_timestamp": at - n * DAY_MS // 3,
+            "size": sizes[n % len(sizes)],
+            "duration": sizes[n % len(sizes)],
+            "deleted_at": now if n % 5 == 4 else None,
+        }
+        for graph, sizes in numbers.items()
+        for n in range(60)
+    ]
+    running = {"graph_id": "mixed", "status": "backing_up", "start_timestamp": at}
+    with duckdb.connect(str(path)) as connection:
+        insert_backups(connection, "huge", [*records, {**running, "id": "running"}])
+        listed = {"project_id": PROJECT, "listed_at": now, "outcome": "complete"}
+        insert_rows(connection, "huge.ges.listings", [{**listed, "graph_id": g} for g in numbers])
+    return path
+
+
+def test_sums_of_sizes_that_no_number_holds_break_no_report(of_any_number: Path) -> None:
+    with connect(of_any_number) as history:
+        for view in view_names():
+            rows = history.execute(f"SELECT * FROM reports.{view}").fetchall()
+            assert rows or view == "gaps"
+        sizes = history.execute("SELECT graph_id, size_mb FROM reports.inventory").fetchall()
+        assert dict(sizes)["largest"] == MAX_BIGINT
+    with warehouse_for(of_any_number).reading() as read:
+        facts = {graph.graph_id: graph for graph in read_facts(read).graphs}
+    assert facts["largest"].source_mb == MAX_BIGINT
+    assert "largest" in page_text(warehouse_for(of_any_number))
 
 
 def test_every_graph_has_one_name(fleet: Path) -> None:

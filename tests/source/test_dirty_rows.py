@@ -84,6 +84,16 @@ def test_hostile_names_and_texts_are_kept_and_do_nothing(warehouse: Warehouse) -
     assert warehouse.backups == before
 
 
+def test_a_field_named_like_a_system_column_of_postgres_is_no_column(warehouse: Warehouse) -> None:
+    named = {"xmin": 1, "xmax": 2, "cmin": 3, "cmax": 4, "ctid": "(0,1)", "tableoid": 5}
+    with Emulator(fleet_of(backups=0)) as emulator:
+        the_graph(emulator.fleet).add_record({**good_record(1), **named})
+        warehouse.load(emulator)
+    (row,) = warehouse.rows("backups")
+    assert json.loads(row["other_fields"]) == named
+    assert not named.keys() & row.keys()
+
+
 def test_a_new_field_becomes_a_column_and_another_type_its_variant(warehouse: Warehouse) -> None:
     versions: list[Row] = [
         {"tags": {"a": [1, {"b": 2}]}, "cost": 1.5, "copies": 3, "origin": "here", "hot": True},
@@ -246,15 +256,18 @@ def test_the_time_of_rejection_is_kept(ledger: Ledger) -> None:
     assert before <= rejected["first_seen_at"] <= datetime.now(UTC)
 
 
-def test_a_graph_whose_id_stands_for_all_graphs_is_rejected_and_harms_no_other(
-    warehouse: Warehouse,
+@pytest.mark.parametrize(
+    ("graph_id", "reason"), [("*", "the id *"), ("\N{SNOWMAN}" * 334, "more than 1,000 bytes")]
+)
+def test_a_graph_whose_id_cannot_be_is_rejected_and_harms_no_other(
+    warehouse: Warehouse, graph_id: str, reason: str
 ) -> None:
     fleet = fleet_of(graphs=2, backups=3)
-    fill(fleet.add_graph("*"), 2)
+    fill(fleet.add_graph(graph_id), 2)
     with Emulator(fleet) as emulator:
         assert warehouse.load(emulator).exit_code == 3
         assert warehouse.load(emulator).exit_code == 0
     assert warehouse.last_outcomes == {"g1": "complete", "g2": "complete"}
     assert [row["graph_id"] for row in warehouse.rejected] == [None]
-    assert "the id *" in warehouse.rejected[0]["reason"]
+    assert reason in warehouse.rejected[0]["reason"]
     assert len(warehouse.backups) == 8

@@ -127,6 +127,8 @@ def test_what_is_read_fast_would_be_accepted_one_by_one(rows: list[Any]) -> None
         ({"size": "12abc"}, 'size is "12abc", a text where a whole number was expected'),
         ({"size": 2**63}, "size is 9223372036854775808, more than 64 bits can hold"),
         ({"duration": -5}, "duration is -5, less than zero"),
+        ({"id": "x" * 1001}, "id has more than 1,000 bytes, too many for a key"),
+        ({"id": "\U0001f600" * 251}, "id has more than 1,000 bytes, too many for a key"),
         ({"encrypted": "true"}, 'encrypted is "true", where true or false was expected'),
         ({"tags": {"a": "\0"}}, 'the field "tags" holds a NUL character'),
         ({"a\0b": 1}, 'the field "a\\u0000b" holds a NUL character'),
@@ -143,6 +145,16 @@ def test_what_does_not_fit_is_rejected_with_a_reason_for_a_person(fields: Row, r
 @pytest.mark.parametrize(("text", "kept"), [("b1", "b1"), ("b\0", None), (7, None)])
 def test_the_id_of_a_rejected_record_is_kept_where_it_is_text(text: Any, kept: str | None) -> None:
     assert reject({"id": text}, GRAPH, "because").backup_id == kept
+
+
+@pytest.mark.parametrize("asked", [None, "\u00e9" * 501], ids=["project", "graph"])
+def test_a_graph_id_that_no_key_can_hold_is_rejected_with_its_record(asked: str | None) -> None:
+    record = good_record(1) | {"graph_id": "\u00e9" * 501}
+    body = json.dumps({"backup_count": 1, "backup_list": [record]}).encode()
+    page = parse_backups(body, PATH, 0, asked)
+    assert [one.reason for one in page.rows.rejected.values()] == [
+        "graph_id has more than 1,000 bytes, too many for a key"
+    ]
 
 
 def test_an_accepted_row_stands_for_its_record() -> None:
@@ -167,6 +179,8 @@ def test_a_row_that_is_no_object_is_rejected_whole(row: Any) -> None:
         {"product_type": "Quantum"},
         {"graph_id": ...},
         {"graph_id": None},
+        {"id": "x" * 1000},
+        {"id": "\u00e9" * 500},
         {"size": 2**63 - 1},
         {"start_timestamp": 0},
         {"start_timestamp": 1_623_160_513},

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from cli_harness import Command
+from dirty import good_record
+from ges_backups.records import MAX_BIGINT
 from ges_emulator import Emulator
 from ges_history.errors import DatabaseError
+from ges_history.reports.catalogue import report_names
 from ges_history.warehouses.postgres_connection import PostgresServer
-from harness import fleet_of
-from postgres_history import PostgresHistory
+from ges_history.watching.facts import read_facts
+from harness import fleet_of, the_graph
+from postgres_history import PostgresHistory, environment_of
 from postgres_server import PASSWORD, PostgresDatabase
 
 VARIABLE = "DESTINATION__POSTGRES__CREDENTIALS"
@@ -112,6 +116,7 @@ def test_a_sentence_in_time_and_no_secret(
             "postgresql://u:first@Second/third@127.0.0.1:1/db",
             r"@ and / in a password as %40 and %2F",
         ),
+        ("postgresql://u:first@Second@127.0.0.1:1/third", r"@ and / in a password as %40 and %2F"),
         ("postgresql://u:first@Second/third@127.0.0.1", r"@ and / in a password as %40 and %2F"),
     ],
 )
@@ -122,6 +127,33 @@ def test_signs_of_a_password_that_split_it_are_told_without_its_parts(
     with pytest.raises(DatabaseError, match=said) as told:
         PostgresServer()
     assert not any(part in str(told.value) for part in ("first", "Second", "third"))
+
+
+def test_names_and_ids_that_postgres_cannot_keep_stop_no_load(history: PostgresHistory) -> None:
+    long_id = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))  # an index shortens what repeats
+    with Emulator(fleet_of(1, 1)) as emulator:
+        graph = the_graph(emulator.fleet)
+        graph.add_record({**good_record(1), "ctid": "(0,1)", "xmin": 7})
+        graph.add_record({**good_record(2), "id": long_id})
+        assert history.load(emulator).outcome == "partial"
+    others = {row["id"]: row.get("other_fields") for row in history.rows("backups")}
+    assert others == {"g1-b0": None, "dirty1": {"ctid": "(0,1)", "xmin": 7}}
+    (rejected,) = history.rows("rejected_backups")
+    assert rejected["backup_id"] == long_id
+
+
+def test_sums_of_sizes_that_no_number_holds_break_no_report(history: PostgresHistory) -> None:
+    huge = {"size": MAX_BIGINT, "duration": MAX_BIGINT}
+    with Emulator(fleet_of(1, 1)) as emulator:
+        for number in range(30):
+            the_graph(emulator.fleet).add_record({**good_record(number), **huge})
+        history.load(emulator)
+    with environment_of(history.database):
+        for report in report_names():
+            history.seam.read(f"SELECT * FROM reports.{report}")
+        with history.seam.reading() as read:
+            (graph,) = read_facts(read).graphs
+    assert graph.source_mb == MAX_BIGINT
 
 
 def test_a_name_of_a_database_is_taken_as_it_is_written(

@@ -170,7 +170,8 @@ def _resolved(destination: str, variable: str) -> "PostgresCredentials":
             raise PostgresError(f"{variable} is missing, or lacks a part of {SHOWN}.") from None
         except (ConfigurationException, ValueError):
             raise PostgresError(f"{variable} is no connection string like {SHOWN}.") from None
-    if "@" in str(credentials.database):  # what is taken for host and database is of the password
+    # What is taken for host and database is of the password.
+    if "@" in f"{credentials.host}{credentials.database}":
         raise PostgresError(
             f"{variable} has an @ behind its host: write @ and / in a password as %40 and %2F."
         )

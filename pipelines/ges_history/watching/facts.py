@@ -37,7 +37,10 @@ WITH known AS (
 SELECT b.project_id, b.graph_id, COUNT(*) AS backups_kept,
     COUNT(CASE WHEN b.status = 'success' THEN 1 END) AS successes,
     COUNT(CASE WHEN b.deleted_at IS NULL THEN 1 END) AS source_backups,
-    CAST(COALESCE(SUM(CASE WHEN b.deleted_at IS NULL THEN b.size END), 0) AS BIGINT) AS source_mb,
+    CAST(LEAST(
+        COALESCE(SUM(CASE WHEN b.deleted_at IS NULL THEN CAST(b.size AS DECIMAL(28, 0)) END), 0),
+        9223372036854775807
+    ) AS BIGINT) AS source_mb,
     COUNT(CASE WHEN b.deleted_at IS NULL AND b.status = 'success' THEN 1 END) AS source_successes,
     MIN(CASE WHEN b.deleted_at IS NULL THEN b.started_at END) AS source_oldest_at,
     COUNT(

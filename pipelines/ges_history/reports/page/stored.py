@@ -99,14 +99,21 @@ def _daily(changes: Iterable[Row], first_day: date, last_day: date) -> list[int]
 
 _NOW = """
 SELECT project_id, graph_id, graph_name,
-    CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS stored_mb
+    CAST(GREATEST(LEAST(
+        SUM(CAST(added_mb AS DECIMAL(28, 0))) - SUM(CAST(removed_mb AS DECIMAL(28, 0))),
+        9223372036854775807
+    ), -9223372036854775807) AS BIGINT) AS stored_mb
 FROM reports.storage_trend
 WHERE {scope}
 GROUP BY project_id, graph_id, graph_name
 ORDER BY stored_mb DESC, project_id, graph_id
 """
 _CHANGES = """
-SELECT part, day, CAST(SUM(added_mb) - SUM(removed_mb) AS BIGINT) AS change_mb
+SELECT part, day,
+    CAST(GREATEST(LEAST(
+        SUM(CAST(added_mb AS DECIMAL(28, 0))) - SUM(CAST(removed_mb AS DECIMAL(28, 0))),
+        9223372036854775807
+    ), -9223372036854775807) AS BIGINT) AS change_mb
 FROM (
     SELECT {part} AS part, day, added_mb, removed_mb
     FROM reports.storage_trend

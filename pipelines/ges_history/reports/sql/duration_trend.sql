@@ -22,15 +22,15 @@ WITH weekly AS (
         QUANTILE_CONT(duration, 0.5) AS p50_duration_s,
         QUANTILE_CONT(duration, 0.95) AS p95_duration_s,
         MAX(duration) AS max_duration_s,
-        SUM(CASE WHEN duration IS NOT NULL THEN size END) AS total_mb,
-        SUM(CASE WHEN size IS NOT NULL THEN duration END) AS total_s
+        SUM(CASE WHEN duration IS NOT NULL THEN CAST(size AS DOUBLE) END) AS total_mb,
+        SUM(CASE WHEN size IS NOT NULL THEN CAST(duration AS DOUBLE) END) AS total_s
     FROM ges.backups
     WHERE status = 'success'
     GROUP BY project_id, graph_id, CAST(DATE_TRUNC('week', started_at AT TIME ZONE 'UTC') AS DATE)
 )
 SELECT w.project_id, w.graph_id, n.graph_name, n.project_name, w.week, w.backups,
     w.p50_duration_s, w.p95_duration_s, w.max_duration_s,
-    CAST(w.total_mb AS DOUBLE) / NULLIF(CAST(w.total_s AS DOUBLE), 0) AS mb_per_s,
+    w.total_mb / NULLIF(w.total_s, 0) AS mb_per_s,
     w.week >= CAST(
         DATE_TRUNC('week', COALESCE(n.loaded_at, CURRENT_TIMESTAMP) AT TIME ZONE 'UTC') AS DATE
     ) AS is_partial

@@ -3,7 +3,7 @@
 -- Units: size_mb in MB, median_lifetime_days in days from start to deletion.
 -- backups, size_mb, oldest_at and newest_at are of those still at the source, whatever their
 -- status; deleted counts those that have left it. Deleted graphs are there, too, with what their
--- backups still hold: it costs storage on.
+-- backups still hold: it costs storage on. A sum beyond 64 bits is told as 2^63 - 1.
 -- Columns:
 --   backup_method: auto, manual or import, as answered.
 --   backups: Backups still at the source.
@@ -21,7 +21,10 @@
 WITH kept AS (
     SELECT project_id, graph_id, backup_method,
         COUNT(CASE WHEN deleted_at IS NULL THEN 1 END) AS backups,
-        CAST(COALESCE(SUM(CASE WHEN deleted_at IS NULL THEN size END), 0) AS BIGINT) AS size_mb,
+        CAST(LEAST(
+            COALESCE(SUM(CASE WHEN deleted_at IS NULL THEN CAST(size AS DECIMAL(28, 0)) END), 0),
+            9223372036854775807
+        ) AS BIGINT) AS size_mb,
         MIN(CASE WHEN deleted_at IS NULL THEN started_at END) AS oldest_at,
         MAX(CASE WHEN deleted_at IS NULL THEN started_at END) AS newest_at,
         COUNT(deleted_at) AS deleted,

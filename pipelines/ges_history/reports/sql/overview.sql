@@ -9,6 +9,7 @@
 -- that started or were deleted on the 30 UTC days that end with that of the last load;
 -- growth_mb_per_day is their difference by 30, and the projections are stored_mb with 30 and 90
 -- days of it. What was deleted before first_listed_at is not known, so it is not among removed.
+-- A sum of sizes beyond 64 bits is told as 2^63 - 1.
 -- loaded_at is when the project was last listed. stale: that is longer ago than stale_after_hours,
 -- twice the median of its graphs' usual gaps, but at least 6 and at most 48 hours (48 without one).
 -- Columns:
@@ -133,8 +134,9 @@ windows AS (
 stored AS (
     SELECT b.project_id, COUNT(*) AS backups_kept,
         COUNT(CASE WHEN b.deleted_at IS NULL THEN 1 END) AS backups_at_source,
-        CAST(SUM(CASE WHEN b.deleted_at IS NULL THEN b.size END) AS BIGINT) AS stored_mb,
-        CAST(SUM(CASE WHEN b.deleted_at IS NOT NULL THEN b.size END) AS BIGINT) AS deleted_mb,
+        SUM(CASE WHEN b.deleted_at IS NULL THEN CAST(b.size AS DECIMAL(28, 0)) END) AS stored_mb,
+        SUM(CASE WHEN b.deleted_at IS NOT NULL THEN CAST(b.size AS DECIMAL(28, 0)) END)
+            AS deleted_mb,
         COUNT(
             CASE
                 WHEN b.status = 'success'
@@ -147,17 +149,19 @@ stored AS (
                     AND b.started_at > CURRENT_TIMESTAMP - INTERVAL '720' HOUR THEN 1
             END
         ) AS failed_30d,
-        CAST(SUM(
+        SUM(
             CASE
                 WHEN b.status = 'success' AND b.start_timestamp / 1000.0 >= w.first_second
-                    AND b.start_timestamp / 1000.0 < w.first_second + 30 * 86400.0 THEN b.size
+                    AND b.start_timestamp / 1000.0 < w.first_second + 30 * 86400.0
+                    THEN CAST(b.size AS DECIMAL(28, 0))
             END
-        ) AS BIGINT) AS added_30d_mb,
-        CAST(SUM(
+        ) AS added_30d_mb,
+        SUM(
             CASE
-                WHEN b.status = 'success' AND EPOCH(b.deleted_at) >= w.first_second THEN b.size
+                WHEN b.status = 'success' AND EPOCH(b.deleted_at) >= w.first_second
+                    THEN CAST(b.size AS DECIMAL(28, 0))
             END
-        ) AS BIGINT) AS removed_30d_mb
+        ) AS removed_30d_mb
     FROM ges.backups AS b
     JOIN windows AS w ON b.project_id = w.project_id
     GROUP BY b.project_id
@@ -177,9 +181,10 @@ joined AS (
         COALESCE(r.rejected_30d, 0) AS rejected_30d,
         COALESCE(s.backups_kept, 0) AS backups_kept,
         COALESCE(s.backups_at_source, 0) AS backups_at_source,
-        COALESCE(s.stored_mb, 0) AS stored_mb, COALESCE(s.deleted_mb, 0) AS deleted_mb,
-        COALESCE(s.added_30d_mb, 0) AS added_30d_mb,
-        COALESCE(s.removed_30d_mb, 0) AS removed_30d_mb,
+        CAST(LEAST(COALESCE(s.stored_mb, 0), 9223372036854775807) AS BIGINT) AS stored_mb,
+        CAST(LEAST(COALESCE(s.deleted_mb, 0), 9223372036854775807) AS BIGINT) AS deleted_mb,
+        CAST(LEAST(COALESCE(s.added_30d_mb, 0), 9223372036854775807) AS BIGINT) AS added_30d_mb,
+        CAST(LEAST(COALESCE(s.removed_30d_mb, 0), 9223372036854775807) AS BIGINT) AS removed_30d_mb,
         COALESCE(s.succeeded_30d, 0) AS succeeded_30d, COALESCE(s.failed_30d, 0) AS failed_30d,
         p.first_listed_at, p.loaded_at,
         (EPOCH(CURRENT_TIMESTAMP) - EPOCH(p.loaded_at)) / 3600.0 AS load_age_hours,
@@ -194,8 +199,10 @@ SELECT project_id, project_name, region, graphs, graphs_at_source, attention, ov
     never_succeeded, running, stuck, failed_listings, anomalies_7d, new_levels, rejected_30d,
     backups_kept, backups_at_source, stored_mb, deleted_mb, added_30d_mb, removed_30d_mb,
     (added_30d_mb - removed_30d_mb) / 30.0 AS growth_mb_per_day,
-    CAST(GREATEST(stored_mb + added_30d_mb - removed_30d_mb, 0) AS DOUBLE) AS projected_30d_mb,
-    CAST(GREATEST(stored_mb + 3 * (added_30d_mb - removed_30d_mb), 0) AS DOUBLE) AS projected_90d_mb,
+    GREATEST(CAST(stored_mb AS DOUBLE) + CAST(added_30d_mb - removed_30d_mb AS DOUBLE), 0)
+        AS projected_30d_mb,
+    GREATEST(CAST(stored_mb AS DOUBLE) + 3 * CAST(added_30d_mb - removed_30d_mb AS DOUBLE), 0)
+        AS projected_90d_mb,
     succeeded_30d, failed_30d,
     CAST(succeeded_30d AS DOUBLE) / NULLIF(succeeded_30d + failed_30d, 0) AS success_rate_30d,
     first_listed_at, loaded_at, load_age_hours, stale_after_hours,

@@ -5,6 +5,7 @@
 -- by then, and not deleted by then. added_mb began on that day, removed_mb was deleted on it.
 -- What was deleted before the first load is not known: the curve is complete from the project's
 -- first listing on (ges.projects.first_listed_at, reports.overview.first_listed_at).
+-- A sum beyond 64 bits is told as 2^63 - 1.
 -- Columns:
 --   day: UTC day.
 --   backups: Successes at the source when the day ended.
@@ -22,20 +23,20 @@ WITH graphs AS (
 ),
 events AS (
     SELECT g.graph, CAST(b.started_at AT TIME ZONE 'UTC' AS DATE) AS day,
-        1 AS backups, COALESCE(b.size, 0) AS added_mb, 0 AS removed_mb
+        1 AS backups, CAST(COALESCE(b.size, 0) AS DECIMAL(28, 0)) AS added_mb, 0 AS removed_mb
     FROM ges.backups AS b
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
     WHERE b.status = 'success'
     UNION ALL
     SELECT g.graph, CAST(b.deleted_at AT TIME ZONE 'UTC' AS DATE) AS day,
-        -1 AS backups, 0 AS added_mb, COALESCE(b.size, 0) AS removed_mb
+        -1 AS backups, 0 AS added_mb, CAST(COALESCE(b.size, 0) AS DECIMAL(28, 0)) AS removed_mb
     FROM ges.backups AS b
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
     WHERE b.status = 'success' AND b.deleted_at IS NOT NULL
 ),
 daily AS (
     SELECT graph, day, CAST(SUM(backups) AS BIGINT) AS backups,
-        CAST(SUM(added_mb) AS BIGINT) AS added_mb, CAST(SUM(removed_mb) AS BIGINT) AS removed_mb
+        SUM(added_mb) AS added_mb, SUM(removed_mb) AS removed_mb
     FROM events
     GROUP BY graph, day
 ),
@@ -50,7 +51,10 @@ summed AS (
     FROM daily
 )
 SELECT g.project_id, g.graph_id, g.graph_name, g.project_name, s.day,
-    CAST(s.backups AS BIGINT) AS backups, CAST(s.stored_mb AS BIGINT) AS stored_mb,
-    s.added_mb, s.removed_mb
+    CAST(s.backups AS BIGINT) AS backups,
+    CAST(GREATEST(LEAST(s.stored_mb, 9223372036854775807), -9223372036854775807) AS BIGINT)
+        AS stored_mb,
+    CAST(LEAST(s.added_mb, 9223372036854775807) AS BIGINT) AS added_mb,
+    CAST(LEAST(s.removed_mb, 9223372036854775807) AS BIGINT) AS removed_mb
 FROM summed AS s
 JOIN graphs AS g ON s.graph = g.graph
