@@ -71,7 +71,7 @@ def fetch_graphs(
         if odd := _odd_id(graph_id):
             rejected.append(reject(record, None, f"a graph of the project's list has {odd}"))
         else:
-            graphs[graph_id] = record
+            graphs[str(graph_id)] = record
     return list(graphs.values()), rejected, next(requests)
 
 

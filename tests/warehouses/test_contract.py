@@ -1,10 +1,12 @@
 """One contract, held by each warehouse: what a load leaves, and what the reports say of it."""
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dlt
@@ -13,11 +15,13 @@ import pytest
 
 from beginnings import Beginnings, contents
 from cli_harness import folder_of
+from ges_backups.batches import Batch
 from ges_emulator import Emulator, Fleet
 from ges_history import copy_history
 from ges_history.errors import DatabaseError
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
+from ges_history.loading.run import _ProjectRun
 from ges_history.reports.catalogue import report_names
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.seam import Warehouse as Seam
@@ -227,6 +231,86 @@ def test_projects_may_name_their_graphs_and_break_their_records_alike(store: Sto
     assert {tuple(row.values()) for row in names.to_pylist()} == {
         (fleet.project_id, the_graph(fleet, "same").name, None) for fleet in fleets
     }
+
+
+FIRST = {"whole": 1, "ratio": 1.5, "place": 1, "is_hot": True, "origin": "a", "deep": {"er": 1}}
+SECOND = {
+    "whole": 1.5,
+    "ratio": 2**60 + 1,
+    "place": "a",
+    "is_hot": "yes",
+    "origin": True,
+    "deep": "a",
+}
+LATER = {
+    "whole": 2.5,
+    "ratio": 2**60 + 3,
+    "place": "b",
+    "is_hot": "no",
+    "origin": False,
+    "deep": "b",
+}
+
+
+def test_new_fields_that_two_projects_bring_at_once_in_other_types_keep_each_value(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleets = [project_called("orders"), project_called("risk")]
+    graphs = [the_graph(fleet, "same") for fleet in fleets]
+    graphs[0].add_backup(NOW, id="first", **FIRST)
+    other = graphs[1].add_backup(NOW, id="second", **SECOND)
+    with Emulator(fleets[0]) as orders, Emulator(fleets[1]) as risk:
+        with monkeypatch.context() as between:
+            once_the_schema_was_taken(between, lambda: store.load(orders))
+            assert store.load(risk).exit_code == 0
+        assert new_values(store) == {"first": exact(FIRST), "second": exact(SECOND)}
+        other.record.update(LATER)
+        graphs[0].add_backup(NOW, id="third", **LATER)
+        assert [store.load(each, full=True).exit_code for each in (orders, risk)] == [0, 0]
+        each = {"first": exact(FIRST), "second": exact(LATER), "third": exact(LATER)}
+        assert new_values(store) == each
+        graphs[1].delete_backup(other)
+        assert store.load(risk).backups["deleted"] == 1
+        assert (store.deleted, new_values(store)) == ({"second"}, each)
+
+
+def once_the_schema_was_taken(patch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
+    """Let another load run from its start to its end after the next one took the stored schema."""
+    extract = _ProjectRun._extract
+
+    def extracted(run: _ProjectRun, batches: Iterator[Batch]) -> None:
+        patch.undo()
+        beside = Thread(target=other)
+        beside.start()
+        beside.join()
+        extract(run, batches)
+
+    patch.setattr(_ProjectRun, "_extract", extracted)
+
+
+def new_values(store: Store) -> dict[str, dict[str, list[str]]]:
+    """{backup: {new field: what its columns hold, as JSON has it}}."""
+    return {
+        key: {
+            field: [
+                _as_json(value)
+                for name, value in row.items()
+                if name.split("__v_")[0] == field and value is not None
+            ]
+            for field in FIRST
+        }
+        for key, row in store.backups.items()
+        if key in ("first", "second", "third")
+    }
+
+
+def exact(record: Row) -> dict[str, list[str]]:
+    """Each value once."""
+    return {field: [_as_json(value)] for field, value in record.items()}
+
+
+def _as_json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 ODD_IDS = ["o'brien", "{braces}", "a,b", "tab\tand\nline", "ünï😀", "unit\x1fseparator"]

@@ -23,7 +23,7 @@ from ges_backups.source import NAME, client_of, project_load, source_of
 from ges_history.errors import DatabaseError
 from ges_history.loading.outcome import Counts, LoadOutcome, Tally, count_backups, count_written
 from ges_history.loading.packages import Packages, adopt_schema
-from ges_history.loading.stored_schema import read_stored_schema, stored_version
+from ges_history.loading.stored_schema import read_stored_schema, stored_version, with_real_types
 from ges_history.warehouses.seam import Say, Warehouse, quiet
 
 Progress = Collector
@@ -176,12 +176,17 @@ class _ProjectRun:
         pipeline = self._packages.pipeline
         own = pipeline.schemas.get(NAME) if NAME in pipeline.schemas else None
         version = self._stored_version
-        if version is not None and (own is None or own.stored_version_hash != version):
-            with self._asking() as ask:
+        if version is None:
+            return own or Schema(NAME)
+        known = own
+        with self._asking() as ask:
+            if known is None or known.stored_version_hash != version:
                 stored = read_stored_schema(ask, NAME)
-            if stored is not None:
-                adopt_schema(pipeline, own := Schema.from_stored_schema(stored))
-        return own or Schema(NAME)
+                known = Schema.from_stored_schema(stored) if stored is not None else known
+            known = with_real_types(ask, known or Schema(NAME))
+        if known is not own:
+            adopt_schema(pipeline, known)
+        return known
 
     def _extract(self, batches: Iterator[Batch]) -> None:
         pipeline = self._packages.pipeline

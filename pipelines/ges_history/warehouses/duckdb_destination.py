@@ -30,7 +30,12 @@ from ges_history.causes import is_out_of_memory
 from ges_history.warehouses.duckdb_file import as_set
 from ges_history.warehouses.layout import stored_in
 from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
-from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
+from ges_history.warehouses.sql_destination import (
+    MergesInPlace,
+    ResolvedOnce,
+    stray_column,
+    unknown_fields,
+)
 
 T = TypeVar("T")
 LARGE_BYTES = 2**20
@@ -120,7 +125,8 @@ class _Client(MergesInPlace, DuckDbClient):
 class _MergeJob(DuckDbCopyJob):
     """Merges one Parquet file into its table: unknown keys are inserted, changed rows replaced.
 
-    A column that the file lacks is null in its rows. Keys are distinct within a file.
+    A column that the file lacks is null in its rows. Keys are distinct within a file. Values that
+    the column of their name cannot hold exactly go into one for text beside it.
     """
 
     def __init__(self, file_path: str, journal: RollbackJournal) -> None:
@@ -153,7 +159,11 @@ class _MergeJob(DuckDbCopyJob):
 
     def _merge(self, client: SqlClientBase[Any]) -> None:
         table = client.make_qualified_table_name(self.load_table_name)
-        rows = self._rows(client, table)
+        strays = self._find_strays(client, table)
+        for column in strays.values():
+            added = f"ADD COLUMN IF NOT EXISTS {client.escape_column_name(column)} VARCHAR"
+            client.execute_sql(f"ALTER TABLE {table} {added}")
+        rows = self._rows(client, table, strays)
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
         is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
@@ -161,7 +171,7 @@ class _MergeJob(DuckDbCopyJob):
         # Several threads would make row groups of their own, and copy them together.
         with as_set(client.native_connection, threads="1"), client.begin_transaction():
             if known:
-                self._update(client, table, rows, keys)
+                self._update(client, table, rows, keys, strays)
             unknown = f"NOT EXISTS (SELECT 1 FROM {table} d WHERE {keys})" if known else "true"
             select = f"SELECT * FROM {rows} s WHERE {unknown}"
             client.execute_sql(f"INSERT INTO {table} BY NAME {select}")
@@ -170,28 +180,62 @@ class _MergeJob(DuckDbCopyJob):
         columns = self._load_table["columns"].items()
         return [client.escape_column_name(name) for name, it in columns if it.get("primary_key")]
 
-    def _rows(self, client: SqlClientBase[Any], table: str) -> str:
+    def _find_strays(self, client: SqlClientBase[Any], table: str) -> dict[str, str]:
+        """{column: the one that takes its values as text}, where they do not come back from a cast."""
+        file = stored_in([self._file_path])
+        present = _types(client, file)
+        types = _types(client, table)
+        strays = {}
+        for name in unknown_fields(self.load_table_name, present):
+            if present[name] == types[name] or types[name] == "VARCHAR":
+                continue
+            column = client.escape_column_name(name)
+            cast = f"CAST(TRY_CAST({column} AS {types[name]}) AS VARCHAR)"
+            if _count_rows(client, f"{file} WHERE {_as_text(column)} IS DISTINCT FROM {cast}"):
+                strays[name] = stray_column(name)
+        return strays
+
+    def _rows(self, client: SqlClientBase[Any], table: str, strays: dict[str, str]) -> str:
         """The file's rows as a query in the columns and types of the table."""
         file = stored_in([self._file_path])
         present = _types(client, file)
         types = _types(client, table)
+        origins = {stray: name for name, stray in strays.items()}
         columns = []
-        for name in self._load_table["columns"]:
+        for name in self._columns(strays):
             column = client.escape_column_name(name)
-            value = column if name in present else "NULL"
+            value = column if name in present and name not in strays else "NULL"
+            if name in origins:
+                value = f"COALESCE({_as_text(client.escape_column_name(origins[name]))}, {value})"
             columns.append(f"CAST({value} AS {types[name]}) AS {column}")
         return f"(SELECT {', '.join(columns)} FROM {file})"
 
-    def _update(self, client: SqlClientBase[Any], table: str, rows: str, keys: str) -> None:
+    def _columns(self, strays: dict[str, str]) -> list[str]:
+        return list(dict.fromkeys([*self._load_table["columns"], *strays.values()]))
+
+    def _update(
+        self,
+        client: SqlClientBase[Any],
+        table: str,
+        rows: str,
+        keys: str,
+        strays: dict[str, str],
+    ) -> None:
         of: Any = self._load_table
         changed = get_merge_changed_cond(of, "s", "d", client.escape_column_name)
         if self._load_table.get("x-merge-strategy") == "insert-only" or not changed:
             return
-        columns = map(client.escape_column_name, self._load_table["columns"])
+        for stray in map(client.escape_column_name, strays.values()):
+            changed += f" OR s.{stray} IS DISTINCT FROM d.{stray}"
+        columns = map(client.escape_column_name, self._columns(strays))
         values = ", ".join(f"{column} = s.{column}" for column in columns)
         client.execute_sql(
             f"UPDATE {table} AS d SET {values} FROM {rows} AS s WHERE {keys} AND ({changed})"
         )
+
+
+def _as_text(column: str) -> str:
+    return f"CAST({column} AS VARCHAR)"
 
 
 def _count_rows(client: SqlClientBase[Any], of: str) -> int:

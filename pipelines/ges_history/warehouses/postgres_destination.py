@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
@@ -27,12 +28,30 @@ from dlt.destinations.insert_job_client import InsertValuesLoadJob
 from dlt.destinations.sql_client import raise_database_error
 
 from ges_history.warehouses.postgres_keys import INSERT_ONLY, KEYS, ensure_keys
-from ges_history.warehouses.sql_destination import MergesInPlace, ResolvedOnce
+from ges_history.warehouses.sql_destination import (
+    MergesInPlace,
+    ResolvedOnce,
+    stray_column,
+    unknown_fields,
+)
 
 ROWS_IN_A_COPY = 20_000
 KEPT_STATES = 3
 LOCK_OF_TABLES = "ges-backup-history: tables"
 """Names the advisory lock under which tables are made and changed."""
+TEXT = ("character varying", "text")
+HOLDS_EXACTLY = {
+    "bigint": ("bigint", "numeric", *TEXT),
+    "double": ("double precision", *TEXT),
+    "bool": ("boolean", *TEXT),
+    "json": ("json", "jsonb", *TEXT),
+    "text": TEXT,
+}
+"""{dlt's data type: PostgreSQL's that take its values as they are}."""
+_TYPES = """
+SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+"""
 ANALYZE_FROM_ROWS = 1000
 
 
@@ -84,6 +103,18 @@ class _SqlClient(Psycopg2SqlClient):
             return int(cursor.rowcount)
 
 
+def _with_strays(rows: pa.Table, strays: dict[str, str]) -> pa.Table:
+    """Rows with the values of some columns as text in others."""
+    for name, stray in strays.items():
+        texts = rows.column(name).cast(pa.string())
+        rows = rows.drop_columns([name])
+        if stray in rows.column_names:
+            texts = pc.coalesce(texts, rows.column(stray))
+            rows = rows.drop_columns([stray])
+        rows = rows.append_column(stray, texts)
+    return rows
+
+
 def _csv(rows: pa.Table) -> io.BytesIO:
     """Null is nothing, an empty text is quoted: COPY tells them apart."""
     text = io.BytesIO()
@@ -109,7 +140,7 @@ class _Client(MergesInPlace, PostgresClient):
     def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
         """One pipeline at a time."""
         with self.sql_client.begin_transaction():
-            self._lock_tables()
+            self.lock_tables()
             super().initialize_storage(truncate_tables)
 
     def update_stored_schema(
@@ -125,12 +156,13 @@ class _Client(MergesInPlace, PostgresClient):
         self, only_tables: Iterable[str], store_schema: bool = True
     ) -> TSchemaTables:
         """In the transaction of dlt's own: others are waited for before tables are looked at."""
-        self._lock_tables()
+        self.lock_tables()
         applied = super()._execute_schema_update_sql(only_tables, store_schema)
         ensure_keys(self.sql_client.native_connection, self.sql_client.dataset_name)
         return applied
 
-    def _lock_tables(self) -> None:
+    def lock_tables(self) -> None:
+        """Be the only one to change tables, for the rest of the transaction."""
         self.sql_client.execute_sql(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", LOCK_OF_TABLES
         )
@@ -170,7 +202,8 @@ class _InsertOnceJob(InsertValuesLoadJob):
 class _MergeJob(Job, HasFollowupJobs):
     """Merges one Parquet file into its table: unknown keys are inserted, changed rows replaced.
 
-    A column that the file lacks is null in its rows. Keys are distinct within a file.
+    A column that the file lacks is null in its rows. Keys are distinct within a file. A column
+    whose type is not that of the file gets null, and one for text beside it the values.
     """
 
     _job_client: _Client
@@ -178,16 +211,43 @@ class _MergeJob(Job, HasFollowupJobs):
     def run(self) -> None:
         client = self._job_client.sql_client
         table = client.make_qualified_table_name(self.load_table_name)
-        columns = list(self._load_table["columns"])
-        with pq.ParquetFile(self._file_path) as file, client.begin_transaction():
-            client.execute_sql(f"CREATE TEMP TABLE arrived (LIKE {table}) ON COMMIT DROP")
-            for batch in file.iter_batches(ROWS_IN_A_COPY):
-                client.copy_rows("arrived", pa.Table.from_batches([batch]))
-            merged = client.change(self._merge_sql(client, table, columns))
+        with pq.ParquetFile(self._file_path) as file:
+            strays = self._find_strays(client, table, file.schema_arrow.names)
+            columns = list(dict.fromkeys([*self._load_table["columns"], *strays.values()]))
+            with client.begin_transaction():
+                client.execute_sql(f"CREATE TEMP TABLE arrived (LIKE {table}) ON COMMIT DROP")
+                for batch in file.iter_batches(ROWS_IN_A_COPY):
+                    rows = _with_strays(pa.Table.from_batches([batch]), strays)
+                    client.copy_rows("arrived", rows)
+                merged = client.change(self._merge_sql(client, table, columns, strays))
         if merged >= ANALYZE_FROM_ROWS:
             self._analyze_if_grown(client, table, merged)
 
-    def _merge_sql(self, client: _SqlClient, table: str, columns: list[str]) -> str:
+    def _find_strays(
+        self, client: _SqlClient, table: str, present: Iterable[str]
+    ) -> dict[str, str]:
+        """{column: the one that takes its values as text}, which is there afterwards."""
+        unknown = unknown_fields(self.load_table_name, present)
+        if not unknown:
+            return {}
+        types = {row[0]: row[1] for row in client.execute_sql(_TYPES, table) or ()}
+        strays = {}
+        for name in unknown:
+            exact = HOLDS_EXACTLY.get(str(self._load_table["columns"][name].get("data_type")))
+            if exact and types[name] not in exact:
+                strays[name] = stray_column(name)
+        missing = [column for column in strays.values() if column not in types]
+        if missing:
+            with client.begin_transaction():
+                self._job_client.lock_tables()
+                for column in map(client.escape_column_name, missing):
+                    added = f'ADD COLUMN IF NOT EXISTS {column} varchar COLLATE "C"'
+                    client.execute_sql(f"ALTER TABLE {table} {added}")
+        return strays
+
+    def _merge_sql(
+        self, client: _SqlClient, table: str, columns: list[str], strays: dict[str, str]
+    ) -> str:
         """Rows that are as they were are not touched at all; ON CONFLICT is for what came meanwhile.
 
         The keys are the database's: those of a package that an earlier version left may be others.
@@ -198,7 +258,7 @@ class _MergeJob(Job, HasFollowupJobs):
         others = [column for column in columns if name(column) not in keys]
         compared = [
             (f"s.{name(c)}::text", f"d.{name(c)}::text")
-            if hints[c].get("data_type") == "json"
+            if c in strays or hints.get(c, {}).get("data_type") == "json"
             else (f"s.{name(c)}", f"d.{name(c)}")
             for c in others
             if c != "_dlt_load_id"

@@ -10,6 +10,8 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
 
+from ges_backups.rows import BACKUP_COLUMNS
+
 
 class ResolvedOnce(Destination[Any, Any]):
     """A destination whose configuration is resolved once: dlt asks for it some fifty times a load."""
@@ -32,6 +34,18 @@ class ResolvedOnce(Destination[Any, Any]):
                 self._resolved = self.configuration(known, accept_partial=True)
             config = self._resolved
         return super().capabilities(config, naming)
+
+
+def unknown_fields(table: str, columns: Iterable[str]) -> list[str]:
+    """Those of a table's columns that fields have made which the source does not know."""
+    if table != "backups":
+        return []
+    return [name for name in columns if name not in BACKUP_COLUMNS and not name.startswith("_dlt")]
+
+
+def stray_column(name: str) -> str:
+    """Where values go, as text, that the column of their name cannot hold: another load chose its type."""
+    return f"{name}__v_text"
 
 
 class MergesInPlace(SqlJobClientWithStagingDataset):
