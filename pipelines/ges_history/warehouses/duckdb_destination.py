@@ -182,12 +182,15 @@ class _MergeJob(DuckDbCopyJob):
 
     def _find_strays(self, client: SqlClientBase[Any], table: str) -> dict[str, str]:
         """{column: the one that takes its values as text}, where they do not come back from a cast."""
+        unknown = unknown_fields(self.load_table_name, self._load_table["columns"])
+        if not unknown:
+            return {}
         file = stored_in([self._file_path])
         present = _types(client, file)
         types = _types(client, table)
         strays = {}
-        for name in unknown_fields(self.load_table_name, present):
-            if present[name] == types[name] or types[name] == "VARCHAR":
+        for name in unknown:
+            if name not in present or types[name] in (present[name], "VARCHAR"):
                 continue
             column = client.escape_column_name(name)
             cast = f"CAST(TRY_CAST({column} AS {types[name]}) AS VARCHAR)"

@@ -95,5 +95,6 @@ def text(value: str) -> str:
 
 def stored_in(files: Iterable[str]) -> str:
     """The rows of Parquet files, for FROM: DuckDB takes `name=x` in a path for a column, unless told."""
-    listed = ", ".join(map(text, files))
-    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    listed = list(map(text, files))
+    by_name = ", union_by_name = true" if len(listed) > 1 else ""
+    return f"read_parquet([{', '.join(listed)}]{by_name}, hive_partitioning = false)"
