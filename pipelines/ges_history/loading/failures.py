@@ -46,10 +46,6 @@ def readable_errors(warehouse: Warehouse) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except RuntimeError as error:
-        if stop := stop_under(error):
-            raise stop from error
-        raise
     except (
         DltException,
         pa.ArrowException,
@@ -61,6 +57,10 @@ def readable_errors(warehouse: Warehouse) -> Iterator[None]:
         if readable is error:
             raise
         raise readable from error
+    except RuntimeError as error:
+        if stop := stop_under(error):
+            raise stop from error
+        raise
 
 
 def reason_of(error: BaseException, warehouse: Warehouse) -> str:
