@@ -1,13 +1,11 @@
 """Killed at any moment, the next single load brings everything right; stopped by a person, it ends soon."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +51,7 @@ from harness import (
     settings_for,
     the_graph,
 )
+from small_disk import only_root, small_disk
 from torn_writes import torn
 
 PAGE_SIZE = 4
@@ -301,27 +300,13 @@ def test_killed_while_it_saves_a_file_leaves_no_half(life: Life, nth: int) -> No
     assert_whole(life, fleeting=False)
 
 
-@contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of so many MB."""
-    disk = place / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this machine does not let root mount a small disk")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@only_root
 @pytest.mark.parametrize(("megabytes", "backups"), [(3, 6000), (3, 20_000), (4, 20_000)])
 def test_full_disk_loses_nothing(
     tmp_path: Path, beginnings: Beginnings, megabytes: int, backups: int
 ) -> None:
     fleet = fleet_of(graphs=3, backups=9)
-    with small_disk(tmp_path, megabytes) as disk, Emulator(fleet) as emulator:
+    with small_disk(tmp_path, megabytes * 1024) as disk, Emulator(fleet) as emulator:
         life = Life(Warehouse(disk / "history.duckdb"), fleet, emulator)
         beginnings.load(life.warehouse, emulator, page_size=PAGE_SIZE)
         life.move_on()
@@ -336,11 +321,11 @@ def test_full_disk_loses_nothing(
         assert_whole(life, fleeting=committed)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@only_root
 def test_many_rows_need_no_room_for_a_log_beside_the_file(tmp_path: Path) -> None:
     fleet = fleet_of(graphs=1, backups=0)
     fill(the_graph(fleet), 20_000)
-    with small_disk(tmp_path, 5) as disk, Emulator(fleet) as emulator:
+    with small_disk(tmp_path, 5 * 1024) as disk, Emulator(fleet) as emulator:
         warehouse = Warehouse(disk / "history.duckdb")
         load(warehouse.path, **settings_for(emulator, page_size=1000))
         assert_exact(warehouse, fleet)
