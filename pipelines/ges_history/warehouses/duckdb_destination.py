@@ -159,11 +159,12 @@ class _MergeJob(DuckDbCopyJob):
 
     def _merge(self, client: SqlClientBase[Any]) -> None:
         table = client.make_qualified_table_name(self.load_table_name)
-        strays = self._find_strays(client, table)
+        present = _types(client, stored_in([self._file_path]))
+        strays = self._find_strays(client, table, present)
         for column in strays.values():
             added = f"ADD COLUMN IF NOT EXISTS {client.escape_column_name(column)} VARCHAR"
             client.execute_sql(f"ALTER TABLE {table} {added}")
-        rows = self._rows(client, table, strays)
+        rows = self._rows(client, table, present, strays)
         keys = " AND ".join(f"d.{key} = s.{key}" for key in self._keys(client))
         matched = f"{table} d WHERE EXISTS (SELECT 1 FROM {rows} s WHERE {keys})"
         is_filled = bool(client.execute_sql(f"SELECT 1 FROM {table} LIMIT 1"))
@@ -180,17 +181,18 @@ class _MergeJob(DuckDbCopyJob):
         columns = self._load_table["columns"].items()
         return [client.escape_column_name(name) for name, it in columns if it.get("primary_key")]
 
-    def _find_strays(self, client: SqlClientBase[Any], table: str) -> dict[str, str]:
+    def _find_strays(
+        self, client: SqlClientBase[Any], table: str, present: dict[str, str]
+    ) -> dict[str, str]:
         """{column: the one that takes its values as text}, where they do not come back from a cast."""
-        unknown = unknown_fields(self.load_table_name, self._load_table["columns"])
+        unknown = unknown_fields(self.load_table_name, present)
         if not unknown:
             return {}
         file = stored_in([self._file_path])
-        present = _types(client, file)
         types = _types(client, table)
         strays = {}
         for name in unknown:
-            if name not in present or types[name] in (present[name], "VARCHAR"):
+            if types[name] in (present[name], "VARCHAR"):
                 continue
             column = client.escape_column_name(name)
             cast = f"CAST(TRY_CAST({column} AS {types[name]}) AS VARCHAR)"
@@ -198,10 +200,15 @@ class _MergeJob(DuckDbCopyJob):
                 strays[name] = stray_column(name)
         return strays
 
-    def _rows(self, client: SqlClientBase[Any], table: str, strays: dict[str, str]) -> str:
+    def _rows(
+        self,
+        client: SqlClientBase[Any],
+        table: str,
+        present: dict[str, str],
+        strays: dict[str, str],
+    ) -> str:
         """The file's rows as a query in the columns and types of the table."""
         file = stored_in([self._file_path])
-        present = _types(client, file)
         types = _types(client, table)
         origins = {stray: name for name, stray in strays.items()}
         columns = []
