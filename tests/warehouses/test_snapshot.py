@@ -179,9 +179,11 @@ def process_that_has_ended() -> int:
 def test_what_a_killed_one_has_left_goes_with_the_next(loaded: Warehouse, tmp_path: Path) -> None:
     snapshot = tmp_path / "copy.duckdb"
     dead = process_that_has_ended()
-    left = [f".copy.duckdb.new-{process}" for process in (dead, os.getpid())]
+    processes = [dead, os.getpid(), *(process_that_has_ended() for _ in range(4))]
+    databases = [f".copy.duckdb.new-{process}" for process in processes]
+    left = [name for database in databases for name in (database, f"{database}.wal")]
     of_others = {f".copy.duckdb.new-{os.getppid()}", f".other.duckdb.new-{dead}", "mine.wal"}
-    for name in [*left, f"{left[0]}.wal", *of_others]:
+    for name in [*left, *of_others]:
         (tmp_path / name).write_bytes(b"half")
         os.utime(tmp_path / name, (0, 0))
     being_written = f".copy.duckdb.new-{dead}0"  # by a process of another host, say

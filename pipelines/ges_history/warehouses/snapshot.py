@@ -86,11 +86,22 @@ def _remove_what_a_kill_left(file: Path) -> None:
     """New snapshots of this name whose process no longer lives, and which nobody writes, elsewhere."""
     new_name = re.compile(rf"{re.escape(_begin(file))}([0-9]{{1,9}})(\.wal)?")
     with suppress(OSError):
-        for path in list(file.parent.iterdir()):
-            process = new_name.fullmatch(path.name)
-            is_at_rest = process and time.time() - path.stat().st_mtime > AT_REST_SECONDS
-            if process and is_at_rest and not _is_another_living(int(process[1])):
+        names = sorted(
+            path.name for path in file.parent.iterdir()
+        )  # a database before its log, which goes with it
+        processes = {name: int(found[1]) for name in names if (found := new_name.fullmatch(name))}
+        for name, process in processes.items():
+            path = file.with_name(name)
+            if _is_at_rest(path) and not _is_another_living(process):
                 _remove(path)
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether a file is there, and nobody has written it for some time."""
+    try:
+        return time.time() - path.stat().st_mtime > AT_REST_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _is_another_living(process: int) -> bool:
