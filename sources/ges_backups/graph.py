@@ -1,7 +1,8 @@
 """One graph, listed: which way it is read, what came of it, and what the next load needs to know."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -47,7 +48,7 @@ PROJECT_WIDE = "*"
 SHORT_LIST = 100
 """Up to so many rows a list that comes in one page is read whole each time: that proves most."""
 
-FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Iterator[Page[Rows]]]
+FetchMany = Callable[[Callable[[int], Page[Rows]], Sequence[int]], Generator[Page[Rows]]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class GraphReader:
         graph_id: The graph, or `PROJECT_WIDE`.
         cursor: What the last load left, None for a graph that was never read.
         options: How to read.
-        side_by_side: Runs a fetch over many offsets, yields the pages in that order.
+        side_by_side: Runs a fetch over many offsets, yields the pages in that order; none is on its
+            way any more when it is closed.
     """
 
     def __init__(
@@ -336,10 +338,21 @@ class GraphReader:
         self._pages.append(page)
         return page
 
-    def _fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Page[Rows]]:
-        for page in self._side_by_side(lambda offset: self._ask(offset, limit), offsets):
-            self._pages.append(page)
-            yield page
+    def _fetch_many(self, offsets: Sequence[int], limit: int) -> Generator[Page[Rows]]:
+        """The pages in their order; those that came ahead and are not taken are kept, too."""
+        ahead: dict[int, Page[Rows]] = {}
+
+        def ask(offset: int) -> Page[Rows]:
+            page = ahead[offset] = self._ask(offset, limit)
+            return page
+
+        try:
+            with closing(self._side_by_side(ask, offsets)) as pages:
+                for page in pages:
+                    self._pages.append(ahead.pop(page.offset))
+                    yield page
+        finally:
+            self._pages += ahead.values()
 
     def _ask(self, offset: int, limit: int) -> Page[Rows]:
         is_first = not self._pages or not offset

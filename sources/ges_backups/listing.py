@@ -9,7 +9,8 @@ that the API answered; if not, the listing is read again, a bounded number of ti
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, inf
 from typing import Any, Generic, Literal, TypeVar
@@ -60,7 +61,7 @@ class Page(Generic[R]):
 
 
 Fetch = Callable[[int, int], Page[R]]
-FetchMany = Callable[[Sequence[int], int], Iterator[Page[R]]]
+FetchMany = Callable[[Sequence[int], int], Generator[Page[R]]]
 
 
 @dataclass(frozen=True)
@@ -262,12 +263,12 @@ def _read_ahead(fetch_many: FetchMany[R], chain: Chain[R], limit: int) -> None:
     if first is None or first.is_last or len(first.keys) < 2:
         return
     step = len(first.keys) - 1
-    pages = fetch_many(range(step, first.count - 1, step), limit)
-    for page in pages:
-        if len(page.keys) < 2 or page.keys[0] != chain.keys[-1]:
-            return
-        chain.see(page)
-        chain.append(page.keys[1:])
+    with closing(fetch_many(range(step, first.count - 1, step), limit)) as pages:
+        for page in pages:
+            if len(page.keys) < 2 or page.keys[0] != chain.keys[-1]:
+                return
+            chain.see(page)
+            chain.append(page.keys[1:])
 
 
 def _read_standing(fetch: Fetch[R], chain: Chain[R], limit: int) -> None:

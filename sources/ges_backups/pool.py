@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -53,7 +54,7 @@ def fetch_graphs(
         records.update(zip(page.keys, page.rows, strict=True))
         return page
 
-    def fetch_many(offsets: Sequence[int], limit: int) -> Iterator[Page[list[Any]]]:
+    def fetch_many(offsets: Sequence[int], limit: int) -> Generator[Page[list[Any]]]:
         return (fetch(offset, limit) for offset in offsets)
 
     try:
@@ -205,7 +206,7 @@ class GraphPool:
 
     def _side_by_side(
         self, fetch: Callable[[int], Page[Rows]], offsets: Iterable[int]
-    ) -> Iterator[Page[Rows]]:
+    ) -> Generator[Page[Rows]]:
         """Pages at many offsets in their order, as many at once as no graph needs the threads for."""
         ahead: deque[Future[Page[Rows]]] = deque()
         try:
@@ -220,5 +221,4 @@ class GraphPool:
             while ahead:
                 yield ahead.popleft().result()
         finally:
-            for future in ahead:
-                future.cancel()
+            futures.wait([future for future in ahead if not future.cancel()])

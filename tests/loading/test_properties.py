@@ -749,6 +749,34 @@ def test_pages_that_are_read_side_by_side_survive_a_list_that_moves(ledger: Ledg
     assert_exact(ledger, fleet)
 
 
+def test_what_only_a_page_read_ahead_has_shown_is_kept(ledger: Ledger) -> None:
+    fleet = fleet_of(graphs=1, backups=200)
+    graph = the_graph(fleet)
+    short_lived = graph.backups[140]
+    answered: list[int | str | None] = []
+    seen_before_it_went: list[bool] = []
+
+    def move(request: Request) -> None:
+        offset = request.query["offset"] if request.graph_id else None
+        if offset in answered and not seen_before_it_went:  # the one that was told to come later
+            seen_before_it_went.append(133 in answered)
+            delete_first(graph)
+            graph.delete_backup(short_lived)
+        answered.append(offset)
+
+    with Emulator(fleet) as emulator:
+        emulator.before_answer = move
+        later = replies.error(503, "GES.7005", "Busy.", **{"Retry-After": "0.5"})
+        emulator.faults.add(Fault("later", change=lambda _: later), graph_id="g1", at=2)
+        ledger.load(emulator, page_size=20, concurrency=8)
+        assert seen_before_it_went[0]
+        assert ledger.outcomes[0].error is None
+        assert short_lived.id in ledger.deleted
+        emulator.before_answer = None
+        ledger.load(emulator, page_size=20)
+    assert_exact(ledger, fleet)
+
+
 def test_an_answer_like_the_last_complete_one_is_read_after_a_listing_that_failed(
     ledger: Ledger,
 ) -> None:

@@ -241,6 +241,17 @@ def test_a_bad_record_of_a_deleted_graph_is_reported_once(learner: Ledger) -> No
     assert rejected == [("g2", "bad")]
 
 
+def test_a_bad_record_that_names_another_graph_is_reported_for_its_list_only(
+    learner: Ledger,
+) -> None:
+    fleet = fleet_of(graphs=1, backups=3)
+    the_graph(fleet).add_backup(FIRST_MS, id="bad").record.update(graph_id="other", size=-1)
+    with Emulator(fleet) as emulator:
+        assert learner.load(emulator).exit_code == 3
+        assert learner.load(emulator, full=True).exit_code == 0
+    assert [row["graph_id"] for row in learner.rejected.values()] == ["g1"]
+
+
 def test_a_graph_that_comes_back_is_listed_by_itself_again(learner: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=4)
     kept = [(row.record, row.start_ms) for row in the_graph(fleet, "g2").backups]

@@ -5,7 +5,7 @@ same over HTTP.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
@@ -76,7 +76,7 @@ class MovingList:
         self.read.update(rows)
         return Page(offset, len(self.keys), rows, None)
 
-    def fetch_many(self, offsets: Sequence[int], limit: int) -> Iterator[Page[None]]:
+    def fetch_many(self, offsets: Sequence[int], limit: int) -> Generator[Page[None]]:
         """Pages as four threads bring them: asked for last to first, yielded first to last."""
         for start in range(0, len(offsets), 4):
             ahead = [(at, self.fetch(at, limit)) for at in reversed(offsets[start : start + 4])]
@@ -198,7 +198,7 @@ def test_an_endless_list_is_given_up() -> None:
         return Page(offset, 1000, ["a", "b"], None, "")
 
     with pytest.raises(UnsettledListing, match="the listing did not settle in 6 tries"):
-        read_complete(fetch, lambda offsets, limit: iter(()), 2, PATH)
+        read_complete(fetch, lambda offsets, limit: (page for page in ()), 2, PATH)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
@@ -231,7 +231,7 @@ def test_a_list_with_repeats_that_reads_differently_each_time_is_no_proof() -> N
         return Page(offset, 6, list(rows[0][offset : offset + limit]), None)
 
     with pytest.raises(UnsettledListing):
-        read_complete(fetch, lambda offsets, limit: iter(()), 2, PATH)
+        read_complete(fetch, lambda offsets, limit: (page for page in ()), 2, PATH)
 
 
 def test_a_count_that_was_short_once_does_not_end_the_list() -> None:
@@ -247,7 +247,7 @@ def test_a_count_that_was_short_once_does_not_end_the_list() -> None:
             return answers.pop(0)
         return Page(offset, 6, list("abcdef"[offset : offset + limit]), None)
 
-    listed = read_complete(fetch, lambda offsets, limit: iter(()), 3, PATH)
+    listed = read_complete(fetch, lambda offsets, limit: (page for page in ()), 3, PATH)
     assert listed.keys == list("abcdef")
 
 
