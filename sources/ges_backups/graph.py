@@ -26,10 +26,10 @@ from .listing import (
     FIRST_ROWS,
     Cursor,
     Listed,
-    ListMoved,
     Order,
     Page,
     moved_cursor,
+    moved_where_refused,
     next_cursor,
     read_complete,
     read_recent,
@@ -367,12 +367,8 @@ class GraphReader:
                 self._size.answered(rows, len(page.keys))
             return page
 
-        try:
+        with moved_where_refused(offset):
             return self._size.ask(limit, fetch)
-        except (RequestRefused, GraphMissing) as error:
-            if offset and (error.status == 400 or isinstance(error, GraphMissing)):
-                raise ListMoved(str(error), _refusal_of_a_page(error)) from error
-            raise
 
     def _count_request(self) -> None:
         self._requests += 1
@@ -396,17 +392,6 @@ def unforeseen(project_id: str, graph_id: str, error: Exception, requests: int) 
         backup_count=None,
         requests=requests,
         error=Unforeseen(error, path=backups_path(project_id, graph_id)),
-    )
-
-
-def _refusal_of_a_page(error: AnswerError) -> RequestRefused:
-    """An answer to a page behind the first: whether the graph is missing, only the first one tells."""
-    return RequestRefused(
-        error.problem,
-        path=error.path,
-        status=error.status,
-        error_code=error.error_code,
-        error_msg=error.error_msg,
     )
 
 

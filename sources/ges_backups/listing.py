@@ -9,13 +9,13 @@ that the API answered; if not, the listing is read again, a bounded number of ti
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, inf
 from typing import Any, Generic, Literal, TypeVar
 
-from .errors import AnswerError, UnsettledListing
+from .errors import AnswerError, GraphMissing, RequestRefused, UnsettledListing
 from .keys import Again, Key, own_key
 
 R = TypeVar("R")
@@ -191,6 +191,24 @@ class ListMoved(Exception):
     def __init__(self, problem: str, refusal: AnswerError | None = None) -> None:
         super().__init__(problem)
         self.refusal = refusal
+
+
+@contextmanager
+def moved_where_refused(offset: int) -> Iterator[None]:
+    """A page behind the first that is refused may be behind the end: then the list has moved."""
+    try:
+        yield
+    except (RequestRefused, GraphMissing) as error:
+        if not offset or (error.status != 400 and not isinstance(error, GraphMissing)):
+            raise
+        refusal = RequestRefused(  # whether the graph is missing, only the first page tells
+            error.problem,
+            path=error.path,
+            status=error.status,
+            error_code=error.error_code,
+            error_msg=error.error_msg,
+        )
+        raise ListMoved(str(error), refusal) from error
 
 
 def read_complete(

@@ -18,7 +18,7 @@ from .client import Cancelled, GesClient
 from .errors import CredentialsError, SourceDown, TransientError
 from .graph import PROJECT_WIDE, GraphListing, GraphReader, ListingOptions, unforeseen
 from .keys import Key, own_key
-from .listing import Cursor, Page, read_complete
+from .listing import Cursor, Page, moved_where_refused, read_complete
 from .page_size import PageSize
 from .pages import parse_graphs
 from .records import MAX_KEY_BYTES, Rejected, Rows, reject
@@ -50,7 +50,8 @@ def fetch_graphs(
         )
 
     def fetch(offset: int, limit: int) -> Page[list[Any]]:
-        page = size.ask(limit, lambda rows: ask(offset, rows))
+        with moved_where_refused(offset):
+            page = size.ask(limit, lambda rows: ask(offset, rows))
         records.update(zip(page.keys, page.rows, strict=True))
         return page
 

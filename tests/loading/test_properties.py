@@ -257,6 +257,26 @@ def test_a_list_that_shrinks_while_it_is_first_read_is_loaded_where_offsets_are_
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
+def test_graphs_that_go_while_their_list_is_read_end_no_load_where_offsets_are_refused(
+    ledger: Ledger, refusal: replies.Answer
+) -> None:
+    fleet = fleet_of(graphs=60, backups=1)
+
+    def delete_some(request: Request) -> None:
+        if request.endpoint == "graphs" and request.query.get("offset") and len(fleet.graphs) > 40:
+            for number in range(41, 61):
+                fleet.delete_graph(f"g{number}")
+
+    with Emulator(fleet, page_cap=10) as emulator:
+        emulator.behind_end = refusal
+        emulator.before_answer = delete_some
+        assert ledger.load(emulator).exit_code == 0
+    left = {f"g{number}" for number in range(1, 41)}
+    assert {row["id"] for row in ledger.rows("graphs") if row["deleted_at"] is None} == left
+    assert set(ledger.last_outcomes) >= left
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
 def test_pages_that_are_refused_each_time_are_told_in_the_words_of_the_api(
     ledger: Ledger, refusal: replies.Answer
 ) -> None:
