@@ -4,8 +4,10 @@ A token, or a user name and password that IAM turns into a token, or an access k
 every request (``SDK-HMAC-SHA256``). Each becomes a `requests.auth.AuthBase`; sessions never hold it.
 """
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -48,7 +50,7 @@ class GesCredentials(CredentialsConfiguration):
     """A token; or user name, password and domain; or access key and secret key.
 
     Set in ``[sources.ges_backups.credentials]`` or ``SOURCES__GES_BACKUPS__CREDENTIALS__*``.
-    A plain string is taken as a token.
+    A plain string is taken as a token, or as these fields in a JSON object.
     """
 
     token: TSecretStrValue | None = None
@@ -61,13 +63,30 @@ class GesCredentials(CredentialsConfiguration):
     security_token: TSecretStrValue | None = None
 
     def parse_native_representation(self, native_value: Any) -> None:
-        """Take a plain string as an IAM token."""
-        if not isinstance(native_value, str):
-            raise SettingsError("credentials must be a token, a dictionary, or GesCredentials.")
-        self.token = native_value
+        """Take a plain string as an IAM token, which never begins like a JSON object; or fields."""
+        given = native_value
+        if isinstance(given, str) and given.lstrip().startswith("{"):
+            with suppress(ValueError):
+                given = json.loads(given)
+        elif isinstance(given, str):
+            given = {"token": given}
+        if not isinstance(given, Mapping):
+            raise SettingsError(
+                "credentials must be a token, or its fields as a dictionary or a JSON object "
+                f"({_PREFIX.removesuffix('__')})."
+            )
+        names = self.get_resolvable_fields()
+        if unknown := [name for name in given if name not in names]:
+            raise SettingsError(
+                f"credentials have no field {unknown[0]!r}: there are {', '.join(names)}."
+            )
+        self.update(dict(given))
 
     def on_resolved(self) -> None:
         """Say what is missing or contradictory, by the names of the settings, before any request."""
+        for name in self.get_resolvable_fields():
+            if not isinstance(getattr(self, name), str | None):
+                raise SettingsError(f"{_PREFIX}{name.upper()} must be text.")
         kinds = {
             "a token": [self.token],
             "a user name and password": [self.username, self.password, self.domain_name],

@@ -260,9 +260,6 @@ def _credentials(given: Any) -> GesCredentials:
             given.resolve()
         return given
     credentials = GesCredentials()
-    if isinstance(given, Mapping):
-        credentials.update(dict(given))
-    else:
-        credentials.parse_native_representation(given)
+    credentials.parse_native_representation(given)
     credentials.resolve()
     return credentials

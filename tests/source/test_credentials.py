@@ -107,8 +107,11 @@ def test_a_key_signs_every_request(
     assert Asked.of(guarded).count("tokens") == 0
 
 
-def test_a_plain_text_is_a_token(guarded: Emulator, warehouse: Warehouse) -> None:
-    load(warehouse, guarded, "emulator-token")
+@pytest.mark.parametrize("text", ["emulator-token", '{"token": "emulator-token"}'])
+def test_a_plain_text_is_a_token_or_an_object_of_json(
+    guarded: Emulator, warehouse: Warehouse, text: str
+) -> None:
+    load(warehouse, guarded, text)
     assert_exact(warehouse, guarded.fleet)
 
 
