@@ -442,7 +442,8 @@ def _refused_credential(code: str | None, message: str | None) -> CredentialsErr
     said = " ".join(part for part in (code, message) if part)
     return CredentialsError(
         f"The API refused the credential (HTTP 401{', ' + said if said else ''}). "
-        "A token lives 24 hours: set a new one, or use USERNAME and PASSWORD, or ACCESS_KEY."
+        "A token lives 24 hours: set a new one, or use USERNAME and PASSWORD, or ACCESS_KEY.",
+        code,
     )
 
 

@@ -31,7 +31,16 @@ class SettingsError(GesError, ConfigurationValueError):
 
 
 class CredentialsError(GesError, TerminalException):
-    """The credential was refused by the API or by IAM."""
+    """The credential was refused by the API or by IAM.
+
+    Args:
+        message: What happened and what to do.
+        error_code: The API's code (``APIGW.*``), or None where it gave none.
+    """
+
+    def __init__(self, message: str, error_code: str | None = None) -> None:
+        super().__init__(message)
+        self.error_code = error_code
 
 
 class SourceDown(GesError, TerminalException):

@@ -116,7 +116,7 @@ def test_a_project_that_is_down_harms_no_other(
         "search": "complete",
     }
     (problem,) = outcome.problems
-    assert problem["project"] == "risk"
+    assert (problem["project"], problem["error_code"]) == ("risk", "APIGW.0301")
     assert "refused the credential" in problem["error_msg"]
     assert len(warehouse.backups) == 12
 

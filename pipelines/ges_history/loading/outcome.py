@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ges_backups.errors import AnswerError, CredentialsError
 from ges_backups.graph import PROJECT_WIDE, GraphListing
 from ges_backups.known import Ask
 from ges_backups.records import Rejected
@@ -68,7 +69,8 @@ BACKUPS = ("new", "changed", "deleted", "returned", "rejected", "running", "tota
 
 def failed_project(error: Exception) -> LoadOutcome:
     """A project of which nothing could be loaded, and why."""
-    problem = {"graph_id": None, "outcome": "failed", "error_code": None, "error_msg": str(error)}
+    code = error.error_code if isinstance(error, AnswerError | CredentialsError) else None
+    problem = {"graph_id": None, "outcome": "failed", "error_code": code, "error_msg": str(error)}
     nothing = dict.fromkeys(BACKUPS, 0)
     return LoadOutcome("failed", dict.fromkeys(GRAPHS, 0), nothing, 0, problems=[problem])
 
