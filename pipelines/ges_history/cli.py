@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import click
 
@@ -48,16 +49,21 @@ def main() -> None:
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # dlt reads it when imported
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - None where it is closed
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    with suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # an old terminal's set
     try:
         code, text = _run()
-    except OSError as error:
-        if not is_lost_output(error):
-            raise
-        code, text = _without_output(), f"the output could not be written: {error.strerror}"
     except Exception as error:
-        if "--debug" in sys.argv or not _is_readable(error):
+        if isinstance(error, OSError) and is_lost_output(error):
+            code, text = _without_output(), f"the output could not be written: {error.strerror}"
+        elif "--debug" in sys.argv:
             raise
-        code, text = 1, str(error)
+        elif isinstance(error, PermissionError) and error.filename:
+            code, text = _without_output(), f"{error.filename} cannot be used: {error.strerror}."
+        elif _is_readable(error):
+            code, text = 1, str(error)
+        else:
+            raise
     _leave(code, text)
 
 
@@ -65,9 +71,7 @@ def _run() -> tuple[int, str]:
     """Run the command; its exit code, and a last line to say."""
     output = sys.stdout
     try:
-        cli.main(prog_name="ges-backups", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        return done.exit_code, ""
+        returned = cli.main(prog_name="ges-backups", standalone_mode=False)
     except SystemExit as done:
         is_read = sys.stdout is output  # click puts another one in its place where nobody reads it
         return int(done.code or 0) if is_read else _without_output(), ""
@@ -80,7 +84,7 @@ def _run() -> tuple[int, str]:
             raise
         error.show()
         return error.exit_code, ""
-    return 0, ""
+    return int(returned or 0), ""  # what a command exits with, click returns
 
 
 def _without_output() -> int:

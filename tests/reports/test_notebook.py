@@ -102,6 +102,17 @@ def test_the_command_writes_the_notebook_with_its_charts(
         assert {"code", "markdown"} <= {cell["cell_type"] for cell in json.loads(text)["cells"]}
 
 
+@pytest.mark.parametrize("output", ["nowhere/trends.html", "folder.html"])
+def test_a_notebook_that_cannot_be_written_is_a_sentence(
+    output: str, database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.html").mkdir()
+    done = command(tmp_path, "--database", str(database), "--output", output)
+    assert done.returncode in (1, 2)
+    assert output in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_the_command_without_a_history_is_a_sentence(tmp_path: Path) -> None:
     done = command(tmp_path, "--database", "none.duckdb")
     assert done.returncode == 1

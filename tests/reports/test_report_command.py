@@ -214,23 +214,90 @@ def test_no_rows_are_told_with_the_reason(arguments: list[str], reason: str, run
     assert reason in as_json.stderr
 
 
-def test_a_shell_completes_reports_and_graphs(database: Path) -> None:
-    def completed(words: str) -> list[str]:
-        found = warm_python.run(
-            [sys.executable, "-c", "from ges_history.cli import main; main()"],
-            env={
-                **os.environ,
-                "_GES_BACKUPS_COMPLETE": "bash_complete",
-                "COMP_WORDS": words,
-                "COMP_CWORD": str(len(words.split()) - 1),
-            },
-        )
-        return [line.split(",")[1] for line in found.stdout.splitlines() if line]
+def completed(words: str) -> list[str]:
+    """What bash is offered for the last word."""
+    found = warm_python.run(
+        [sys.executable, "-c", "from ges_history.cli import main; main()"],
+        env={
+            **os.environ,
+            "_GES_BACKUPS_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+    )
+    return [line.split(",", 1)[1] for line in found.stdout.splitlines() if line]
 
+
+def test_a_shell_completes_reports_and_graphs(database: Path) -> None:
     assert completed("ges-backups report s") == ["size_trend", "storage_trend"]
     options = f"ges-backups report --database {database} growth --graph gr"
     assert completed(options) == sorted({f"graph-{n}" for n in range(10)} | {"growing-fast"})
     assert completed("ges-backups report --database /nowhere.duckdb growth --graph g") == []
+
+
+def test_a_shell_is_offered_no_name_that_it_would_run_or_split(tmp_path: Path) -> None:
+    path = write_database(tmp_path / "names.duckdb", graphs=0, edge_cases=False)
+    hostile = [
+        "z;touch PWNED;#",
+        "z$(touch PWNED)",
+        "z`id`",
+        "z y",
+        "z\x1b[31m",
+        "z\nz",
+        "z'",
+        "z*",
+    ]
+    plain = ["z-plain_1.0", "züge"]
+    with duckdb.connect(str(path)) as connection:
+        connection.executemany(
+            "INSERT INTO ges.graphs (id, project_id, name) VALUES (?, 'p', ?)",
+            [[f"g{number}", name] for number, name in enumerate([*hostile, *plain])],
+        )
+    assert completed(f"ges-backups report --database {path} growth --graph z") == plain
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_a_terminal_lacks_end_no_report(encoding: str, database: Path) -> None:
+    command = [sys.executable, "-m", "ges_history", "report", "anomalies", "--database", database]
+
+    def shown(encoding: str) -> str:
+        env = os.environ | {"PYTHONIOENCODING": encoding}
+        return subprocess.run(
+            command, env=env, capture_output=True, check=True, encoding=encoding
+        ).stdout
+
+    deviations = shown("utf-8").count("\N{GREEK SMALL LETTER SIGMA}")
+    assert shown(encoding).count("?") == deviations > 0
+
+
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--database", "shut/h.duckdb"],
+        ["report", "growth", "--database", "shut/*.duckdb"],
+        ["forget", "g1", "--yes", "--database", "shut/h.duckdb"],
+        ["report", "--html", "shut/page.html", "--database", "h.duckdb"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_may_not_be_entered_is_a_sentence(words: list[str], tmp_path: Path) -> None:
+    write_database(tmp_path / "h.duckdb", graphs=1, edge_cases=False)
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    shut.chmod(0)
+    command = [*(WITHOUT_RIGHTS if os.geteuid() == 0 else []), sys.executable, "-m", "ges_history"]
+    try:
+        done = subprocess.run(
+            [*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    finally:
+        shut.chmod(0o700)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert "shut" in done.stderr
+    assert "Permission denied" in done.stderr
 
 
 def test_all_is_described_for_catalogues(run: Run, database: Path) -> None:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 import ges_history
 from ges_history.commands import options
 from ges_history.errors import HistoryError
+from ges_history.whole_file import write_whole
 
 NAME = "backup_trends.py"
 
@@ -58,7 +60,10 @@ def notebook(
     _require_history(database, destination)
     given = ["--", "--database", str(database), "--destination", destination]
     if output:
-        _marimo(*_export(output), str(packaged_notebook()), *given)
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / output.name
+            _marimo(*_export(made), str(packaged_notebook()), *given)
+            write_whole(output, made.read_bytes())
         click.echo(f"The notebook is in {output}.")
         return
     served = [*(["--port", str(port)] if port else []), *(["--headless"] if headless else [])]
