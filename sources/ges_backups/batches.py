@@ -42,14 +42,11 @@ MANY_TABLES = 100
 class Observer(Protocol):
     """Is told how a load goes."""
 
-    def begin(self, project_id: str, graphs: int, requests: int) -> None:
-        """So many graphs will be listed; finding them took so many requests."""
+    def begin(self, project_id: str, graphs: int) -> None:
+        """So many graphs will be listed."""
 
     def listed(self, listing: GraphListing) -> bool:
         """One graph was listed. True: an unchanged listing is recorded by the observer."""
-
-    def sent(self, requests: int) -> None:
-        """So many requests were sent beside those for the graphs and their list."""
 
     def rejected(self, record: Rejected) -> None:
         """A record was rejected that no earlier load reported."""
@@ -200,7 +197,6 @@ class ProjectLoad:
         self._cursors = _cursors(known, is_project=project.graph_ids == [PROJECT_WIDE])
         self._gone: dict[str, datetime] = {}
         self._shared: dict[str, pa.Table] = {}
-        self._requests = 0
         self._has_sent_backups = False
         self._rest: pa.Table | None = None
         self._size = PageSize.of(options.page_size)
@@ -216,7 +212,7 @@ class ProjectLoad:
         pending = _Pending()
         graph_ids = self._find_graphs(pending)
         if self._observer:
-            self._observer.begin(self._project.id, len(graph_ids), self._requests)
+            self._observer.begin(self._project.id, len(graph_ids))
         pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
         is_touched = self._known.project is None
         for listing in pool.iter_listings(graph_ids, self._cursors):
@@ -248,9 +244,7 @@ class ProjectLoad:
         """The graphs to list: the chosen ones, or the project's; one that left its list is asked once."""
         if self._project.graph_ids is not None:
             return list(self._project.graph_ids)
-        records, rejected, self._requests = fetch_graphs(
-            self._client, self._project.id, self._options.page_size
-        )
+        records, rejected = fetch_graphs(self._client, self._project.id, self._options.page_size)
         self._found = {row["id"]: row for row in graph_rows(records, self._project.id)}
         for record in rejected:
             self._reject(record, pending)
@@ -288,8 +282,6 @@ class ProjectLoad:
             self._followed,
         )
         self._asked = Asked(listing.listed_at.timestamp(), listing.outcome)
-        if self._observer:
-            self._observer.sent(listing.requests)
         self._take_graphs_of_rows(listing, pending)
         self._take_rows(listing, pending)
 

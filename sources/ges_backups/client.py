@@ -42,7 +42,7 @@ from .errors import (
     TransientError,
     one_line,
 )
-from .pace import Cancelled, Gate, Pace
+from .pace import Cancelled, Gate, Pace, Sent
 from .redaction import Hide, Secrets
 from .settings import is_loopback
 
@@ -65,6 +65,8 @@ class GesClient:
         concurrency: Requests in flight at once.
         request_seconds: How long one request may be tried, all attempts together.
         gate: Shared with other clients of the endpoint; None for one of its own.
+        sent: Counts each request of the API that is sent, also one of which no listing tells; None
+            where nobody asks.
 
     The retried answers are 429 (``Retry-After`` honoured), 5xx, resets, timeouts, cut and
     malformed bodies. Redirects are never followed: the credential must not leave the endpoint.
@@ -77,8 +79,10 @@ class GesClient:
         concurrency: int,
         request_seconds: float,
         gate: Gate | None = None,
+        sent: Sent | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._sent = sent or Sent()
         self.request_seconds = request_seconds
         self.pace = Pace(gate or Gate(concurrency))
         self._authorizer = Authorizer(_NoAuth())
@@ -206,6 +210,7 @@ class GesClient:
     ) -> tuple[Response, bytes]:
         request = self._template.copy()  # preparing each anew takes a third of a request's time
         request.url = f"{str(request.url).rstrip('/')}{path}?{urlencode(params)}"
+        self._sent.add()
         return self._send(auth(request), path)
 
     def _judge_refusal(self, path: str, auth: AuthBase, body: bytes, refusals: int) -> None:

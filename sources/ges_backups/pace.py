@@ -87,6 +87,22 @@ class Gate:
         self.rate = Rate()
 
 
+class Sent:
+    """How many requests were sent, by any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self._count += 1
+
+    def __int__(self) -> int:
+        return self._count
+
+
 class Pace:
     """Lets the requests of one client through a gate, until it is cancelled."""
 

@@ -1,7 +1,6 @@
 """Many graphs, listed side by side by a bounded pool of threads; their list, where none was given."""
 
 import contextlib
-import itertools
 import queue
 import threading
 import time
@@ -28,26 +27,23 @@ LONGEST_END_SECONDS = 30.0
 
 def fetch_graphs(
     client: GesClient, project_id: str, page_size: int | PageSize
-) -> tuple[list[dict[str, Any]], list[Rejected], int]:
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
     """All graphs of a project by ListGraphs, as exactly as backups are listed.
 
     Returns:
-        The records with an id, each id once, in the order of the list; the others; and how many
-        requests it took. `PROJECT_WIDE` is no id: it stands for all graphs.
+        The records with an id, each id once, in the order of the list; and the others.
+        `PROJECT_WIDE` is no id: it stands for all graphs.
 
     Raises:
         AnswerError, CredentialsError, SourceDown: There is no complete list, so nothing to load.
     """
     path = f"/v2/{quote(project_id, safe='')}/graphs"
     records: dict[Key, Any] = {}
-    requests = itertools.count()
     size = PageSize.of(page_size)
 
     def ask(offset: int, limit: int) -> Page[list[Any]]:
         params = {"offset": offset, "limit": limit}
-        return client.get(
-            path, params, lambda body: parse_graphs(body, path, offset), lambda: next(requests)
-        )
+        return client.get(path, params, lambda body: parse_graphs(body, path, offset))
 
     def fetch(offset: int, limit: int) -> Page[list[Any]]:
         with moved_where_refused(offset):
@@ -74,7 +70,7 @@ def fetch_graphs(
             rejected.append(reject(record, None, f"a graph of the project's list has {odd}"))
         else:
             graphs[str(graph_id)] = record
-    return list(graphs.values()), rejected, next(requests)
+    return list(graphs.values()), rejected
 
 
 def _odd_id(graph_id: Any) -> str | None:

@@ -16,7 +16,7 @@ from .client import GesClient
 from .credentials import GesCredentials
 from .graph import PROJECT_WIDE, ListingOptions
 from .known import Known, ask_the_pipeline, read_known
-from .pace import Gate
+from .pace import Gate, Sent
 from .page_size import PageSize
 from .project import ProjectSettings, resolve_project
 from .rows import BACKUP_COLUMNS, json_columns
@@ -112,13 +112,19 @@ def ges_backups(
     return _resources(batches)
 
 
-def client_of(settings: ProjectSettings, gate: Gate | None = None) -> GesClient:
-    """The client for a project's settings; `gate` is shared with other projects of the endpoint."""
+def client_of(
+    settings: ProjectSettings, gate: Gate | None = None, sent: Sent | None = None
+) -> GesClient:
+    """The client for a project's settings; `gate` is shared with other projects of the endpoint.
+
+    `sent` counts its requests.
+    """
     client = GesClient(
         str(settings.endpoint),
         concurrency=settings.concurrency,
         request_seconds=settings.request_seconds,
         gate=gate,
+        sent=sent,
     )
     client.authorize(settings.credentials, settings.project_id, settings.region)
     return client

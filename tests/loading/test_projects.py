@@ -119,6 +119,10 @@ def test_a_project_that_is_down_harms_no_other(
     assert (problem["project"], problem["error_code"]) == ("risk", "APIGW.0301")
     assert "refused the credential" in problem["error_msg"]
     assert len(warehouse.backups) == 12
+    sent = {name: len(one.requests) for name, one in zip(NAMES, emulators, strict=True)}
+    assert sent["risk"] > 0
+    assert {name: one.requests for name, one in outcome.projects.items()} == sent
+    assert outcome.requests == sum(sent.values())
 
 
 def test_where_every_project_fails_the_load_failed(
@@ -250,7 +254,8 @@ def test_many_projects_of_twenty_graphs_are_exact_and_some_that_are_down_harm_no
         graphs = 20 * len(up)
         assert first.graphs == {"total": graphs, "listed": graphs, "failed": 0}
         by_graphs = sum(number % 2 == 0 for number in up)
-        assert first.requests == by_graphs * (1 + 20 + 1) + (len(up) - by_graphs)
+        requests = sum(one.requests for one in first.projects.values() if one.outcome != "failed")
+        assert requests == by_graphs * (1 + 20 + 1) + (len(up) - by_graphs)
         assert warehouse.listed == served_by(up)
 
         for number in (1, 2, 5):

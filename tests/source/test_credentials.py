@@ -90,7 +90,9 @@ def test_a_token_that_dies_in_the_middle_is_renewed_once_for_each_death(
 
     assert outcome.exit_code == 0
     assert_exact(ledger, guarded.fleet)
-    assert Asked.of(guarded).count("tokens") == 1 + deaths
+    asked = Asked.of(guarded)
+    assert asked.count("tokens") == 1 + deaths
+    assert outcome.requests == asked.total - asked.count("tokens")
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_graph_that_the_list_names_twice_is_listed_once(
         twin = emulator.fleet.add_graph("twin", name="later")
         fill(twin, 3)
         twin.record = {**the_graph(emulator.fleet).record, "name": "first again"}
-    records, rejected, _ = fetch_graphs(
+    records, rejected = fetch_graphs(
         client_of(emulator), emulator.fleet.project_id, page_size=page_size
     )
     assert [record["id"] for record in records] == ["g1", "g2", "g3", "g4"]

@@ -22,6 +22,7 @@ from ges_backups.credentials import GesCredentials
 from ges_backups.graph import PROJECT_WIDE, GraphListing, ListingOptions
 from ges_backups.known import Known, KnownListing
 from ges_backups.listing import Cursor
+from ges_backups.pace import Sent
 from ges_backups.page_size import PageSize
 from ges_backups.records import Rejected
 from ges_backups.rows import BACKUP_COLUMNS
@@ -65,8 +66,9 @@ class Ledger:
         credentials: GesCredentials | None = None,
     ) -> LoadOutcome:
         """One load, by a listing of its own or the ledger's; nothing is kept of one that raises."""
+        sent = Sent()
         client = GesClient(
-            emulator.endpoint, concurrency=concurrency, request_seconds=request_seconds
+            emulator.endpoint, concurrency=concurrency, request_seconds=request_seconds, sent=sent
         )
         names = [PROJECT_WIDE] if (listing or self.listing) == "project" else graph_ids
         project = Project(emulator.fleet.project_id, graph_ids=names)
@@ -97,7 +99,8 @@ class Ledger:
             for row in _rows(batch.rejected):
                 self.rejected.setdefault(row["record_hash"], row)
         marked = sum(row["deleted_at"] is not None for row in written.values())
-        return watch.outcome(before, self._counts(project.id), len(written), marked)
+        after = self._counts(project.id)
+        return watch.outcome(int(sent), before, after, len(written), marked)
 
     def _counts(self, project_id: str) -> Counts:
         rows = [row for row in self.backups.values() if row["project_id"] == project_id]

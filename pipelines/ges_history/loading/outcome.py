@@ -25,7 +25,7 @@ class LoadOutcome:
         graphs: Counts: total, listed, failed. Where the project was listed at once, those that hold
             backups; 1 failed where that listing failed.
         backups: Counts: new, changed, deleted, returned, rejected, running, total.
-        requests: Requests sent for the graphs.
+        requests: Requests of the API that were sent, also by a project that failed.
         seconds: Wall time.
         problems: Each graph that could not be listed and each record that was rejected.
         projects: Where several were loaded, what each of them did, by name.
@@ -48,6 +48,11 @@ class LoadOutcome:
             return 1
         return 3 if self.problems else 0
 
+    @property
+    def error(self) -> str | None:
+        """Why nothing could be done; None where anything could."""
+        return self.problems[0]["error_msg"] if self.outcome == "failed" else None
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, the keys in a fixed order."""
         told = {
@@ -67,12 +72,13 @@ GRAPHS = ("total", "listed", "failed")
 BACKUPS = ("new", "changed", "deleted", "returned", "rejected", "running", "total")
 
 
-def failed_project(error: Exception) -> LoadOutcome:
-    """A project of which nothing could be loaded, and why."""
+def failed_project(error: Exception, requests: int) -> LoadOutcome:
+    """A project of which nothing could be loaded, and why; so many requests were sent."""
     code = error.error_code if isinstance(error, AnswerError | CredentialsError) else None
     problem = {"graph_id": None, "outcome": "failed", "error_code": code, "error_msg": str(error)}
     nothing = dict.fromkeys(BACKUPS, 0)
-    return LoadOutcome("failed", dict.fromkeys(GRAPHS, 0), nothing, 0, problems=[problem])
+    graphs = dict.fromkeys(GRAPHS, 0)
+    return LoadOutcome("failed", graphs, nothing, requests, problems=[problem])
 
 
 def sum_of(projects: Mapping[str, LoadOutcome]) -> LoadOutcome:
@@ -135,21 +141,18 @@ class Tally:
         self._graphs = 0
         self._is_project_wide = False
         self._outcomes: Counter[str] = Counter()
-        self._requests = 0
         self._rejected = 0
         self._problems: list[dict[str, Any]] = []
         self._unchanged: list[GraphListing] = []
 
-    def begin(self, project_id: str, graphs: int, requests: int) -> None:  # noqa: ARG002
-        """So many graphs will be listed; finding them took so many requests."""
+    def begin(self, project_id: str, graphs: int) -> None:  # noqa: ARG002
+        """So many graphs will be listed."""
         self._graphs = graphs
-        self._requests += requests
 
     def listed(self, listing: GraphListing) -> bool:
         """Count a listing; an unchanged one needs no row of a package."""
         self._outcomes[listing.outcome] += 1
         self._is_project_wide |= listing.graph_id == PROJECT_WIDE
-        self._requests += listing.requests
         if listing.error is not None:
             self._add_problem(
                 graph_id=listing.graph_id,
@@ -160,10 +163,6 @@ class Tally:
         if listing.unchanged:
             self._unchanged.append(listing)
         return listing.unchanged
-
-    def sent(self, requests: int) -> None:
-        """Count requests beside those for the graphs and their list."""
-        self._requests += requests
 
     def rejected(self, record: Rejected) -> None:
         """Count a record that does not fit."""
@@ -209,10 +208,13 @@ class Tally:
             }
         )
 
-    def outcome(self, before: Counts, after: Counts, touched: int, deleted: int) -> LoadOutcome:
+    def outcome(
+        self, requests: int, before: Counts, after: Counts, touched: int, deleted: int
+    ) -> LoadOutcome:
         """The summary of a load.
 
         Args:
+            requests: How many it sent.
             before: The project's backups before it.
             after: After it.
             touched: Rows of backups that its packages wrote.
@@ -242,7 +244,7 @@ class Tally:
             outcome="partial" if self._problems else done,
             graphs={"total": total, "listed": total - failed, "failed": failed},
             backups=backups,
-            requests=self._requests,
+            requests=requests,
             problems=self._problems,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from dlt.common.exceptions import DltException
 
 from ges_backups.errors import GesError, SettingsError
-from ges_backups.pace import Gate
+from ges_backups.pace import Gate, Sent
 from ges_backups.project import ProjectSettings, resolve_project, resolve_projects
 from ges_history.errors import HistoryError
 from ges_history.instants import Instant, parse_instant
@@ -100,11 +100,14 @@ def load_projects(
 
     def one(settings: ProjectSettings) -> LoadOutcome:
         said = replace(quietly, say=lambda line: options.say(f"{_name(settings)}: {line}"))
+        begun, sent = time.monotonic(), Sent()
         try:
             with readable_errors(warehouse):
-                return load_project(warehouse, settings, said, gates[str(settings.endpoint)])
+                return load_project(warehouse, settings, said, gates[str(settings.endpoint)], sent)
         except (GesError, HistoryError, DltException) as error:
-            return replace(failed_project(error), project_id=settings.project_id)
+            seconds = round(time.monotonic() - begun, 3)
+            failed = failed_project(error, int(sent))
+            return replace(failed, seconds=seconds, project_id=settings.project_id)
 
     found: dict[str, LoadOutcome] = {}
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="ges-projects") as pool:

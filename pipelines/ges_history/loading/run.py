@@ -16,7 +16,7 @@ from dlt.extract import DltSource
 
 from ges_backups.batches import Batch
 from ges_backups.known import Ask, Known, read_known
-from ges_backups.pace import Gate
+from ges_backups.pace import Gate, Sent
 from ges_backups.project import ProjectSettings
 from ges_backups.settings import to_stamp
 from ges_backups.source import NAME, client_of, project_load, source_of
@@ -61,15 +61,18 @@ def load_project(
     settings: ProjectSettings,
     options: LoadOptions,
     gate: Gate | None = None,
+    sent: Sent | None = None,
 ) -> LoadOutcome:
     """One load of one project; any number of projects load side by side.
+
+    `sent` counts its requests, for who wants to know them also where it fails.
 
     Raises:
         GesError, HistoryError, DltException: See `failures.readable_errors`.
     """
     started = time.monotonic()
     with warehouse.lock(settings.project_id, options.wait, options.say):
-        outcome = _ProjectRun(warehouse, settings, options, gate).run()
+        outcome = _ProjectRun(warehouse, settings, options, gate, sent or Sent()).run()
     seconds = round(time.monotonic() - started, 3)
     return replace(outcome, seconds=seconds, project_id=settings.project_id)
 
@@ -83,8 +86,10 @@ class _ProjectRun:
         settings: ProjectSettings,
         options: LoadOptions,
         gate: Gate | None,
+        sent: Sent,
     ) -> None:
         self._gate = gate
+        self._sent = sent
         self._warehouse = warehouse
         self._settings = settings
         self._options = options
@@ -113,7 +118,7 @@ class _ProjectRun:
                     after, written = self._count(load_ids)
         if relist and not self._options.is_window:
             self._packages.note(known.version, relist=False)
-        return self._tally.outcome(before, after, *written)
+        return self._tally.outcome(int(self._sent), before, after, *written)
 
     def _count(self, load_ids: list[str]) -> tuple[Counts, tuple[int, int]]:
         """What the warehouse holds now, and what the packages wrote."""
@@ -159,7 +164,7 @@ class _ProjectRun:
         collector = self._options.progress or NULL_COLLECTOR
         load = project_load(
             settings,
-            client_of(settings, self._gate),
+            client_of(settings, self._gate, self._sent),
             known,
             full=full,
             is_window=self._options.is_window,
