@@ -277,7 +277,7 @@ def test_the_curve_says_from_where_it_is_complete(tmp_path: Path) -> None:
     path = written(
         tmp_path / "h.duckdb",
         daily("g", [10] * 5),
-        f"INSERT INTO ges.projects VALUES ('{PROJECT}', 'p', 'r', now() - INTERVAL 3 DAY, now())",
+        f"INSERT INTO ges.projects VALUES ('{PROJECT}', 'p', 'r', now() - INTERVAL 3 DAY, now(), NULL)",
     )
     found = read(path)
     since = datetime.now(UTC).date() - timedelta(days=3)
@@ -436,8 +436,8 @@ def test_a_page_can_be_of_some_projects(tmp_path: Path) -> None:
     path = written(
         tmp_path / "h.duckdb",
         [*daily("a", [10] * 5), *other],
-        f"""INSERT INTO ges.projects VALUES ('{PROJECT}', 'orders', 'eu-1', now(), now()),
-        ('{OTHER_PROJECT}', 'risk', 'eu-2', now(), now())""",
+        f"""INSERT INTO ges.projects VALUES ('{PROJECT}', 'orders', 'eu-1', now(), now(), NULL),
+        ('{OTHER_PROJECT}', 'risk', 'eu-2', now(), now(), NULL)""",
     )
     warehouse = warehouse_for(path)
     whole, one = page_text(warehouse), page_text(warehouse, regions=["eu-2"])

@@ -159,7 +159,7 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
             catalog = f'"p-{number:02}"'
             connection.execute(
                 f"INSERT INTO {catalog}.ges.projects VALUES ('{project}', 'project {number}', 'r',"
-                f" now(), now())"
+                f" now(), now(), NULL)"
             )
             connection.execute(
                 f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"

@@ -42,7 +42,7 @@ TABLES = {
     error_code VARCHAR, error_msg VARCHAR, backup_count BIGINT, requests BIGINT, restarts BIGINT,
     last_complete_at TIMESTAMPTZ, last_read_at TIMESTAMPTZ""",
     "projects": """id VARCHAR, name VARCHAR, region VARCHAR, first_listed_at TIMESTAMPTZ,
-    last_listed_at TIMESTAMPTZ""",
+    last_listed_at TIMESTAMPTZ, cursor VARCHAR""",
     "rejected_backups": """project_id VARCHAR, graph_id VARCHAR, backup_id VARCHAR, reason VARCHAR,
     record VARCHAR, first_seen_at TIMESTAMPTZ, record_hash VARCHAR""",
     "_dlt_loads": """load_id VARCHAR, schema_name VARCHAR, status BIGINT, inserted_at TIMESTAMPTZ,
@@ -230,7 +230,9 @@ def _write_edge_cases(connection: duckdb.DuckDBPyConnection, catalog: str, now: 
         (EMPTY_PROJECT, "an empty one", "region-2", now - timedelta(days=9), now),
         (BARE_PROJECT, None, "region-2", now - timedelta(days=1), now - timedelta(days=5)),
     ):
-        connection.execute(f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, ?, ?, ?)", project)
+        connection.execute(
+            f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, ?, ?, ?, NULL)", project
+        )
     connection.execute(
         f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"
         " VALUES (?, 'without-backups', ?, 'complete')",

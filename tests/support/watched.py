@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from ges_backups.unlisted import Asked
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from synthetic import PROJECT, insert_rows, write_empty
 
@@ -65,12 +66,13 @@ class Life:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """A row of `ges.projects`."""
+    """A row of `ges.projects`; `by_graphs_ago` is when graphs were last listed one by one."""
 
     id: str
     name: str
     region: str = "eu-west-101"
     listed_ago: timedelta = timedelta()
+    by_graphs_ago: timedelta | None = None
 
 
 @dataclass
@@ -158,8 +160,10 @@ def _rows(written: Written) -> dict[str, list[dict[str, Any]]]:
                 "region": project.region,
                 "first_listed_at": now - 100 * DAY,
                 "last_listed_at": ago(project.listed_ago),
+                "cursor": Asked(by_graphs.timestamp(), "complete").to_json() if by_graphs else None,
             }
             for project in written.projects
+            for by_graphs in [ago(project.by_graphs_ago)]
         ],
     }
 

@@ -260,6 +260,29 @@ def test_metrics_tell_of_each_project_what_its_own_load_did(tmp_path: Path) -> N
         assert set(metric(tmp_path, "last_load_duration_seconds")) == set(requests)
 
 
+def test_a_project_that_fails_from_the_start_is_told_by_the_load_that_it_failed(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    south = fleet_of(graphs=1)
+    south.project_id = "f" * 32
+    with Emulator(south) as second:
+        second.faults.add(Fault.http(403), times=None)
+        listed = [
+            {"name": name, "project_id": one.fleet.project_id, "endpoint": one.endpoint}
+            for name, one in (("north", emulator), ("south", second))
+        ]
+        projects = {"SOURCES__GES_BACKUPS__PROJECTS": json.dumps(listed)}
+        command = Command(emulator, tmp_path)
+        done = command.load("--json", "--check", "--metrics", "ges.prom", **projects)
+    assert done.code == 3
+    told = {one["rule"] for one in done.json["violations"] if one["project_id"] == "f" * 32}
+    assert told == {"failed_listing", "stale_load"}
+    fine = emulator.fleet.project_id
+    assert metric(tmp_path, "last_load_outcome") == {fine: 0, south.project_id: 1}
+    assert set(metric(tmp_path, "project_info")) == {fine, south.project_id}
+    assert set(metric(tmp_path, "last_load_timestamp_seconds")) == {fine}
+
+
 def metric(folder: Path, name: str) -> dict[str, float]:
     families = text_string_to_metric_families((folder / "ges.prom").read_text())
     samples = next(family for family in families if family.name == f"ges_backup_{name}").samples

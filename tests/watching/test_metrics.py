@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ges_history.cli import cli
 from prometheus_server import Prometheus, needs_prometheus, scraping
-from watched import DAY, HOUR, NOW, Backup, Life, ProjectRow, Written, write_history
+from watched import DAY, HOUR, NOW, WHOLE, Backup, Life, ProjectRow, Written, write_history
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
 MIB = 1_048_576
-P, Q = "p1", "p2"
+P, Q, R = "p1", "p2", "p3"
 
 Series = dict[tuple[str, ...], float]
 
@@ -39,8 +39,15 @@ LIVES = [
     ),
     Life("g-gone", daily(4), P, "gone", left_ago=HOUR),
     Life("g-ok", daily(1), Q, "twin", listed_ago=2 * HOUR, outcome="failed", complete_ago=2 * DAY),
+    Life(WHOLE, (), Q, listed_ago=None, rejected=3),  # records of no graph that is known
+    Life(WHOLE, (), R, outcome="forbidden", complete_ago=None),  # refused from its first load on
 ]
-PROJECTS = [ProjectRow(P, "production"), ProjectRow(Q, "second", listed_ago=2 * HOUR)]
+PROJECTS = [
+    ProjectRow(P, "production"),
+    ProjectRow(Q, "second", listed_ago=2 * HOUR),
+    ProjectRow(R, "refused"),
+]
+GRAPHS = {life.graph_name for life in LIVES if life.left_ago is None and life.graph_id != WHOLE}
 
 
 @pytest.fixture(scope="module")
@@ -98,26 +105,32 @@ def test_every_figure_is_that_of_the_history(run: Run) -> None:
     assert found.pop("ges_backup_running") == none | {(P, "g-failed"): 1}
     assert found.pop("ges_backup_stuck") == none | {(P, "g-failed"): 1}
     assert found.pop("ges_backup_failures_30d") == none | {(P, "g-failed"): 1}
-    assert found.pop("ges_backup_rejected_records_30d") == none | {(P, "g-failed"): 2}
+    projects = dict.fromkeys([(P, ""), (Q, ""), (R, "")], 0)
+    rejected = {(P, "g-failed"): 2, (Q, ""): 3}
+    assert found.pop("ges_backup_rejected_records_30d") == none | projects | rejected
     known = found.pop("ges_backup_known_until_timestamp_seconds")
     assert known[P, "g-ok"] == at(0 * HOUR)
-    violations = {(*graph, severity): 0 for graph in graphs for severity in ("critical", "warning")}
+    violations = {
+        (*one, severity): 0 for one in (*graphs, *projects) for severity in ("critical", "warning")
+    }
     violations |= {
         (P, "g-late", "critical"): 1,  # overdue
         (P, "g-never", "critical"): 1,  # never succeeded
         (P, "g-failed", "critical"): 1,  # stuck
         (P, "g-failed", "warning"): 1,  # rejected
+        (Q, "", "warning"): 1,  # rejected
+        (R, "", "critical"): 1,  # its listing failed
         (Q, "g-ok", "critical"): found["ges_backup_policy_violations"][Q, "g-ok", "critical"],
     }
     assert found.pop("ges_backup_policy_violations") == violations
     assert violations[Q, "g-ok", "critical"] >= 1  # the listing that failed
-    assert found.pop("ges_backup_project_info") == {(P,): 1, (Q,): 1}
-    assert found.pop("ges_backup_graphs") == {(P,): 4, (Q,): 1}
+    assert found.pop("ges_backup_project_info") == {(P,): 1, (Q,): 1, (R,): 1}
+    assert found.pop("ges_backup_graphs") == {(P,): 4, (Q,): 1, (R,): 0}
     loads = found.pop("ges_backup_last_load_timestamp_seconds")
-    assert loads == {(P,): at(0 * HOUR), (Q,): at(2 * HOUR)}
-    assert found.pop("ges_backup_last_load_failed_graphs") == {(P,): 0, (Q,): 1}
-    assert found.pop("ges_backup_last_load_requests") == {(P,): 4, (Q,): 1}
-    assert found.pop("ges_backup_last_load_outcome") == {(P,): 0, (Q,): 3}
+    assert loads == {(P,): at(0 * HOUR), (Q,): at(2 * HOUR), (R,): at(0 * HOUR)}
+    assert found.pop("ges_backup_last_load_failed_graphs") == {(P,): 0, (Q,): 1, (R,): 1}
+    assert found.pop("ges_backup_last_load_requests") == {(P,): 4, (Q,): 1, (R,): 1}
+    assert found.pop("ges_backup_last_load_outcome") == {(P,): 0, (Q,): 3, (R,): 3}
     assert found == {}
 
 
@@ -129,7 +142,7 @@ def test_a_file_is_put_in_place_whole_and_can_be_read_by_the_collector(
     with target.open() as kept:
         assert run("--output", target).exit_code == 0
         assert kept.read() == "old"  # whoever reads it goes on reading the old one
-    assert series(target.read_text())["ges_backup_graphs"] == {(P,): 4, (Q,): 1}
+    assert series(target.read_text())["ges_backup_graphs"] == {(P,): 4, (Q,): 1, (R,): 0}
     assert target.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["ges.prom"]
 
@@ -180,7 +193,7 @@ def prometheus(written: Written, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_what_the_collector_exports_is_what_was_written(prometheus: Prometheus) -> None:
     assert prometheus.query("node_textfile_scrape_error")[0][1] == 0
     names = {labels["graph_name"] for labels, _ in prometheus.query("ges_backup_source_backups")}
-    assert names == {life.graph_name for life in LIVES if life.left_ago is None}
+    assert names == GRAPHS
     (age,) = prometheus.query(
         'time() - ges_backup_last_success_timestamp_seconds{graph_id="g-late"}'
     )
@@ -196,6 +209,9 @@ def test_the_alerts_fire_for_the_graphs_that_they_are_about(prometheus: Promethe
     assert ("GesBackupFailed", "g-failed") in fired
     assert ("GesBackupRecordsRejected", "g-failed") in fired
     assert ("GesBackupListingFailed", "") in fired
+    assert ("GesBackupRecordsRejected", "") in fired
+    assert ("GesBackupPolicyWarning", "") in fired
+    assert ("GesBackupPolicyViolated", "") in fired
     assert "g-gone" not in {graph for _, graph in fired}
     assert not {alert for alert, graph in fired if graph == "g-ok"} - {
         "GesBackupPolicyViolated",  # of the twin in the other project
@@ -224,8 +240,8 @@ def test_the_choices_of_the_dashboard_are_the_projects_and_graphs(prometheus: Pr
         if found:
             matching = found[1].replace("$project", ".*")
             choices[variable["name"]] = set(prometheus.label_values(found[2], matching))
-    assert choices["project"] == {P, Q}
-    assert choices["graph"] == {life.graph_name for life in LIVES if life.left_ago is None}
+    assert choices["project"] == {P, Q, R}
+    assert choices["graph"] == GRAPHS
 
 
 def test_the_dashboard_shows_nothing_that_is_not_measured(run: Run) -> None:

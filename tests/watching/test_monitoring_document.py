@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from ges_history.watching.facts import Facts, Graph, Project
+from ges_history.watching.facts import Facts, Graph, LastLoad, Project
 from ges_history.watching.findings import COLUMNS, judged
-from ges_history.watching.gauges import PREFIX, LastLoad, as_text
+from ges_history.watching.gauges import PREFIX, as_text
 from ges_history.watching.kinds import KINDS
 from ges_history.watching.policy import DEFAULT_POLICY, parse_policy
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "monitoring.md").read_text()
-FACTS = Facts((Graph("p", "p", "g", "g"),), (Project("p", "p"),))
-EVERY = as_text(judged(FACTS, DEFAULT_POLICY), {"p": LastLoad(1.0, 1, 0)}).decode()
+FACTS = Facts((Graph("p", "p", "g", "g"),), (Project("p", "p", load=LastLoad("p", 1.0, 1, 0)),))
+EVERY = as_text(judged(FACTS, DEFAULT_POLICY)).decode()
 METRICS = sorted(re.findall(rf"^# TYPE {PREFIX}(\w+) gauge$", EVERY, re.MULTILINE))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ges_history.watching.evidence import Span, violations_between
-from ges_history.watching.facts import read_facts
+from ges_history.watching.facts import LastLoad, read_facts
 from ges_history.watching.findings import Check, Finding, check
 from ges_history.watching.policy import DEFAULT_POLICY, Policy, Rule, parse_policy
 from harness import examples
@@ -332,6 +332,72 @@ def test_the_default_policy_alarms_what_wants_attention(name: str, alarmed: list
 def test_a_project_without_graphs_has_a_stale_load_too(tmp_path: Path) -> None:
     (finding,) = default(tmp_path, projects=(ProjectRow("p9", "empty", listed_ago=49 * HOUR),))
     assert (finding.project_id, finding.rule, finding.verdict) == ("p9", "stale_load", "violated")
+
+
+REFUSED = Life(WHOLE, outcome="forbidden", error_code="GES.0016", complete_ago=None)
+"""A project that was asked for all backups at once, and never told any."""
+
+
+def of_empty_project(
+    tmp_path: Path, listing: Life, project: ProjectRow, loads: dict[str, LastLoad] | None = None
+) -> dict[str, Finding]:
+    """What is found of a project of which no graph is known, by rule."""
+    policy = policy_of({"stale_load": 1, "stale_hours": 3, "failed_listing": 1})
+    with write_history(tmp_path / "e.duckdb", [listing], [project]).reading() as read:
+        found = check(read, policy, loads=loads).findings
+    assert {finding.graph_id for finding in found} == {""}
+    return {finding.rule: finding for finding in found}
+
+
+@pytest.mark.parametrize(
+    ("listing", "verdicts"),
+    {
+        "refused from the first load on": (REFUSED, ("violated", "violated")),
+        "refused since a while": (replace(REFUSED, read_ago=2.5 * HOUR), ("met", "violated")),
+        "refused for long": (replace(REFUSED, read_ago=3.5 * HOUR), ("violated", "violated")),
+        "empty": (Life(WHOLE), ("met", "met")),
+    }.values(),
+    ids=["refused from the first load on", "refused since a while", "refused for long", "empty"],
+)
+def test_a_project_without_graphs_is_judged_by_its_own_listing(
+    tmp_path: Path, listing: Life, verdicts: tuple[str, str]
+) -> None:
+    found = of_empty_project(tmp_path, listing, ProjectRow(PROJECT, "new"))
+    assert (found["stale_hours"].verdict, found["failed_listing"].verdict) == verdicts
+    assert found["stale_load"].verdict == "met"  # it was listed, whatever came of it
+    if listing.outcome == "forbidden":
+        assert found["failed_listing"].reason == "its last listing: forbidden, GES.0016"
+
+
+def test_a_refusal_counts_no_more_where_graphs_were_listed_one_by_one_since(
+    tmp_path: Path,
+) -> None:
+    refused = replace(REFUSED, listed_ago=2 * HOUR)
+    found = of_empty_project(tmp_path, refused, ProjectRow(PROJECT, "new", by_graphs_ago=HOUR))
+    assert {rule: finding.verdict for rule, finding in found.items()} == {
+        "stale_load": "met",
+        "stale_hours": "met",
+    }
+    found = of_empty_project(tmp_path, refused, ProjectRow(PROJECT, "new", by_graphs_ago=3 * HOUR))
+    assert found["failed_listing"].verdict == "violated"
+
+
+def test_a_project_that_has_just_failed_whole_is_told_known_or_not(tmp_path: Path) -> None:
+    policy = policy_of({"stale_load": 1, "stale_hours": 3, "failed_listing": 1})
+    loads = {
+        project_id: LastLoad(project_id, 1.0, 1, 1, "no such host")
+        for project_id in (PROJECT, "never")
+    }
+    with write_history(tmp_path / "f.duckdb", [FINE]).reading() as read:
+        found = check(read, policy, loads=loads)
+    bad = [(f.project_id, f.graph_id, f.rule) for f in found.violations]
+    assert sorted(bad) == [
+        (PROJECT, "", "failed_listing"),
+        ("never", "", "failed_listing"),
+        ("never", "", "stale_hours"),
+        ("never", "", "stale_load"),
+    ]
+    assert "no such host" in found.violations[-1].reason
 
 
 def test_two_projects_are_judged_apart(tmp_path: Path) -> None:

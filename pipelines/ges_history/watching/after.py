@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ges_history.errors import HistoryError
 from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
+from ges_history.watching.facts import LastLoad
 from ges_history.watching.findings import Check, check, recovery_targets
-from ges_history.watching.gauges import LastLoad, as_text, write_text
+from ges_history.watching.gauges import as_text, write_text
 from ges_history.watching.notify import Ping, notify
 from ges_history.watching.policy import find_policy
 from ges_history.watching.tell import STATES, as_lines
@@ -154,11 +155,11 @@ class Watched:
         page = None
         policy = find_policy(self._wishes.policy, self._wishes.beside)
         with warehouse.reading(wait, self._say) as read:
-            found = check(read, policy)
+            found = check(read, policy, loads=_last_loads(outcome))
             if self._wishes.page:
                 page = _page(read, found)
         if self._wishes.metrics:
-            write_text(self._wishes.metrics, as_text(found, _last_loads(outcome)))
+            write_text(self._wishes.metrics, as_text(found))
         if self._wishes.page and page:
             self._write_page(self._wishes.page, page)
         return found
@@ -180,9 +181,10 @@ def _page(read: Read, found: Check) -> "Contents":
 
 def _last_loads(outcome: "LoadOutcome") -> dict[str, LastLoad]:
     """What the load knows of itself, by project."""
+    projects = outcome.projects or {outcome.project_id: outcome}
     return {
-        one.project_id: LastLoad(one.seconds, one.requests, one.exit_code)
-        for one in outcome.projects.values() or (outcome,)
+        one.project_id: LastLoad(name, one.seconds, one.requests, one.exit_code, one.error)
+        for name, one in projects.items()
     }
 
 

@@ -4,9 +4,10 @@ The SQL is DuckDB's, plain enough to run transpiled on PostgreSQL. Instants are 
 a graph are as of `known_until`, the time when it was last listed without an error.
 """
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -134,11 +135,21 @@ WITH latest AS (
     SELECT project_id, MAX(listed_at) AS listed_at
     FROM ges.listings
     GROUP BY project_id
+),
+at_once AS (
+    SELECT w.project_id, w.outcome, w.error_code, COALESCE(w.requests, 0) AS requests, w.listed_at,
+        CASE
+            WHEN w.outcome IN ('complete', 'incremental') THEN w.listed_at
+            ELSE COALESCE(GREATEST(w.last_read_at, w.last_complete_at), w.last_complete_at)
+        END AS known_until
+    FROM ges.listings AS w
+    JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
+    WHERE w.graph_id = '*'
 )
-SELECT w.project_id, w.outcome, COALESCE(w.requests, 0) AS requests
-FROM ges.listings AS w
-JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
-WHERE w.graph_id = '*'
+SELECT a.project_id, a.outcome, a.error_code, a.requests, a.listed_at, a.known_until,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(a.known_until)) / 3600.0 AS stale_hours, p.cursor
+FROM at_once AS a
+LEFT JOIN ges.projects AS p ON a.project_id = p.id
 """
 
 SOME = frozenset({"sizes", "anomalies"})
@@ -200,15 +211,32 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class LastLoad:
+    """What a load that has just ended knows of itself, and the history does not keep.
+
+    Attributes:
+        error: Why nothing of its project could be loaded; None where anything could.
+    """
+
+    name: str
+    seconds: float
+    requests: int
+    exit_code: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Project:
-    """A project that was listed.
+    """A project that was listed, or that a load was to list.
 
     Attributes:
         loaded_at: When it was last listed, whatever came of it.
+        known_until: When it was last listed without an error; `stale_hours`: the time since then.
         stale_after_hours: How old a load may become, by the rhythm of the project's backups; that
             of `reports.overview`, which costs a second and more for the rest of its figures.
         rejected_30d: Records that name none of its graphs.
         outcome: Of its latest listing, where that was of the whole project; `requests`: what it took.
+        load: The load that has just ended; None where this is not asked by one.
     """
 
     project_id: str
@@ -217,9 +245,13 @@ class Project:
     loaded_at: datetime | None = None
     load_age_hours: float | None = None
     stale_after_hours: float = MOST_STALE_HOURS
+    known_until: datetime | None = None
+    stale_hours: float | None = None
     rejected_30d: int = 0
     outcome: str | None = None
+    error_code: str | None = None
     requests: int = 0
+    load: LastLoad | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +270,20 @@ class Facts:
             tuple(graph for graph in self.graphs if graph.project_id in ids),
             tuple(project for project in self.projects if project.project_id in ids),
         )
+
+    def after(self, loads: Mapping[str, LastLoad]) -> "Facts":
+        """With what loads that have just ended tell: {project_id: load}.
+
+        A project of which nothing was ever loaded is known by its load alone.
+        """
+        known = {project.project_id for project in self.projects}
+        projects = [replace(one, load=loads.get(one.project_id)) for one in self.projects]
+        projects += [
+            Project(project_id, load.name, load=load)
+            for project_id, load in loads.items()
+            if project_id not in known
+        ]
+        return Facts(self.graphs, tuple(projects))
 
 
 def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
@@ -266,17 +312,29 @@ def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
     for (project_id, _), row in graphs.items():
         if row["usual_gap_hours"] is not None:
             rhythms[project_id].append(row["usual_gap_hours"])
-    at_once = {row.pop("project_id"): row for row in read(LISTED_AT_ONCE).to_pylist()}
+    at_once = dict(_listed_at_once(read))
     projects = [
         Project(
             **row,
-            **at_once.get(row["project_id"], {}),
+            **at_once.get(
+                row["project_id"],
+                {"known_until": row["loaded_at"], "stale_hours": row["load_age_hours"]},
+            ),
             stale_after_hours=_stale_after(rhythms[row["project_id"]]),
             rejected_30d=strays[row["project_id"]],
         )
         for row in read(PROJECTS).to_pylist()
     ]
     return Facts(tuple(Graph(**row) for row in graphs.values()), tuple(projects))
+
+
+def _listed_at_once(read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The projects whose latest listing was of all backups at once, and how that went."""
+    for row in read(LISTED_AT_ONCE).to_pylist():
+        listed_at, cursor = row.pop("listed_at"), json.loads(row.pop("cursor") or "{}")
+        graphs_asked_at = cursor.get("deleted_graphs_asked_at", 0)  # while graphs are listed alone
+        if graphs_asked_at < listed_at.timestamp():
+            yield row.pop("project_id"), row
 
 
 def _stale_after(rhythms: list[float]) -> float:

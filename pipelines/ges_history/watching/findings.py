@@ -1,20 +1,23 @@
 """What a policy finds in a history: a finding for each graph and kind of rule that names it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
-from ges_history.watching.facts import Facts, Graph, Project, read_facts
+from ges_history.watching.facts import Facts, Graph, LastLoad, Project, read_facts
 from ges_history.watching.kinds import (
     KINDS,
     NEEDS,
     Judgement,
     Severity,
     Verdict,
+    failed_listing,
+    failed_load,
     rejected,
+    stale,
     stale_load,
 )
 from ges_history.watching.policy import Policy, Rule
@@ -102,16 +105,23 @@ class Check:
         return {0: 2, 1: 1, 2: 3, 3: 0}[worst]
 
 
-def check(read: Read, policy: Policy, scope: Scope | None = None) -> Check:
+def check(
+    read: Read,
+    policy: Policy,
+    scope: Scope | None = None,
+    loads: Mapping[str, LastLoad] | None = None,
+) -> Check:
     """Hold a policy against a history.
 
     Args:
         read: Of a warehouse's `reading()`.
         policy: What must hold.
         scope: Which projects to check; default: all.
+        loads: {project_id: the load that has just ended}; one that failed whole wrote nothing into
+            the history, so only this tells of it.
     """
     parts = {NEEDS[kind] for kind in policy.kinds if kind in NEEDS}
-    return judged(read_facts(read, parts), policy, scope)
+    return judged(read_facts(read, parts).after(loads or {}), policy, scope)
 
 
 def judged(known: Facts, policy: Policy, scope: Scope | None = None) -> Check:
@@ -145,7 +155,7 @@ def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
 
 
 def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
-    """What no graph can tell of: the load itself, records that name no graph."""
+    """What no graph can tell of: the load itself, a project without graphs, stray records."""
     graphs_of: dict[str, list[Graph]] = defaultdict(list)
     for graph in facts.graphs:
         if graph.left_at is None:
@@ -153,9 +163,14 @@ def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
     for project in facts.projects:
         graphs = graphs_of[project.project_id]
         if rule := _rule_for_any(policy, "stale_load", project, graphs):
-            yield _finding(project, rule, stale_load(project, None))
+            yield _finding(project, rule, stale_load(project))
         if not graphs and (rule := _rule_for(policy, "stale_hours", project)):
-            yield _finding(project, rule, stale_load(project, rule.target))
+            yield _finding(project, rule, stale(project, rule.target))
+        if rule := _rule_for_any(policy, "failed_listing", project, graphs):
+            if project.load and project.load.error:
+                yield _finding(project, rule, failed_load(project.load.error))
+            elif project.outcome and not graphs:
+                yield _finding(project, rule, failed_listing(project))
         if project.rejected_30d and (rule := _rule_for(policy, "rejected_records", project)):
             yield _finding(project, rule, rejected(project.rejected_30d))
 

@@ -5,14 +5,16 @@ and what is not known has none either. Nothing in a label changes with a backup.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ges_history.watching.facts import Graph
+from ges_history.reports.overview import HEALTHY
+from ges_history.watching.facts import Graph, Project
 from ges_history.watching.findings import Check, violations_by_graph
+from ges_history.watching.kinds import Severity
 from ges_history.watching.tell import BYTES_PER_MB
 from ges_history.whole_file import write_whole
 
@@ -21,18 +23,9 @@ if TYPE_CHECKING:
 
 PREFIX = "ges_backup_"
 LABELS = ("project_id", "graph_id", "graph_name")
-OUTCOMES = {"complete": 0, "incremental": 0}
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning")
 READABLE = 0o644
 """Nothing in it is secret, and the collector runs as another user."""
-
-
-@dataclass(frozen=True)
-class LastLoad:
-    """What a load that has just ended knows of itself, and the history does not keep."""
-
-    seconds: float
-    requests: int
-    exit_code: int
 
 
 @dataclass(frozen=True)
@@ -92,27 +85,19 @@ GAUGES = (
         "Failed backups that started in the 30 days before the last listing.",
         lambda graph: graph.failed_30d,
     ),
-    _Gauge(
-        "rejected_records_30d",
-        "Records of the last 30 days that did not fit and were kept aside.",
-        lambda graph: graph.rejected_30d,
-    ),
 )
 
 
-def as_text(check: Check, loads: Mapping[str, LastLoad] | None = None) -> bytes:
+def as_text(check: Check) -> bytes:
     """The metrics of a history and of the policy held against it.
 
-    Args:
-        check: The policy held against the history, with the facts.
-        loads: {project_id: the load that has just ended}; without it, the metrics that only a
-            load knows are left out.
+    What only a load knows of itself is there where the check was held after one.
     """
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - 55 ms, for metrics alone
     from prometheus_client.exposition import generate_latest  # noqa: PLC0415
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector([*_of_graphs(check), *_of_projects(check, loads or {})]))
+    registry.register(_Collector([*_of_graphs(check), *_of_projects(check)]))
     return generate_latest(registry)
 
 
@@ -144,16 +129,30 @@ def _of_graphs(check: Check) -> "Iterator[GaugeMetricFamily]":
             if value is not None:
                 family.add_metric(_labels(graph), float(value))
         yield family
-    family = _family("policy_violations", "Rules that are violated.", (*LABELS, "severity"))
+    family = _family(
+        "rejected_records_30d",
+        "Records of the last 30 days that did not fit and were kept aside; without a graph, those"
+        " that name none that is known.",
+        LABELS,
+    )
+    subjects: list[Graph | Project] = [*graphs, *check.facts.projects]
+    for one in subjects:
+        family.add_metric(_labels(one), one.rejected_30d)
+    yield family
+    family = _family(
+        "policy_violations",
+        "Rules that are violated; without a graph, those about the project.",
+        (*LABELS, "severity"),
+    )
     violations = violations_by_graph(check.findings)
-    for graph in graphs:
-        for severity in ("critical", "warning"):
-            count = violations[graph.project_id, graph.graph_id, severity]
-            family.add_metric([*_labels(graph), severity], count)
+    for labels in map(_labels, subjects):
+        for severity in SEVERITIES:
+            count = violations[labels[0], labels[1], severity]
+            family.add_metric([*labels, severity], count)
     yield family
 
 
-def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[GaugeMetricFamily]":
+def _of_projects(check: Check) -> "Iterator[GaugeMetricFamily]":
     info = _family(
         "project_info",
         "1, with the project's name and region.",
@@ -165,13 +164,14 @@ def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[Gauge
     )
     failed = _family(
         "last_load_failed_graphs",
-        "Graphs whose latest listing ended with an error.",
+        "Graphs whose latest listing ended with an error; 1 where a project without any has failed.",
         ("project_id",),
     )
     requests = _family("last_load_requests", "Requests of the last load.", ("project_id",))
     outcome = _family(
         "last_load_outcome",
-        "How the last load ended, as its exit code: 0 all listed, 3 some not or rejected.",
+        "How the last load ended: 0 all listed, 3 some not; where a load itself writes it, 3 for new"
+        " rejected records, too, and 1 where nothing could be done.",
         ("project_id",),
     )
     duration = _family(
@@ -186,22 +186,26 @@ def _of_projects(check: Check, loads: Mapping[str, LastLoad]) -> "Iterator[Gauge
     for project in check.facts.projects:
         labels = [project.project_id]
         own = graphs_of[project.project_id]
-        bad = sum(graph.outcome not in (None, *OUTCOMES) for graph in own)
+        bad = sum(map(_has_failed, own)) or int(_has_failed(project))
         info.add_metric([*labels, project.name, project.region or ""], 1)
-        graphs.add_metric(labels, len(own))
-        failed.add_metric(labels, bad)
+        if own or project.loaded_at is not None:
+            graphs.add_metric(labels, len(own))
+            failed.add_metric(labels, bad)
         if project.loaded_at is not None:
             listed.add_metric(labels, project.loaded_at.timestamp())
-        load = loads.get(project.project_id)
+        load = project.load
         sent = project.requests + sum(graph.requests for graph in own)
         requests.add_metric(labels, load.requests if load else sent)
-        is_partial = bad or project.outcome not in (None, *OUTCOMES)
-        outcome.add_metric(labels, load.exit_code if load else 3 if is_partial else 0)
+        outcome.add_metric(labels, load.exit_code if load else 3 if bad else 0)
         if load:
             duration.add_metric(labels, load.seconds)
     yield from (info, graphs, listed, failed, requests, outcome)
-    if loads:
+    if any(project.load for project in check.facts.projects):
         yield duration
+
+
+def _has_failed(listed: Graph | Project) -> bool:
+    return listed.outcome is not None and listed.outcome not in HEALTHY
 
 
 def _family(name: str, text: str, labels: Iterable[str]) -> "GaugeMetricFamily":
@@ -210,8 +214,11 @@ def _family(name: str, text: str, labels: Iterable[str]) -> "GaugeMetricFamily":
     return GaugeMetricFamily(PREFIX + name, text, labels=list(labels))
 
 
-def _labels(graph: Graph) -> list[str]:
-    return [graph.project_id, graph.graph_id, graph.graph_name]
+def _labels(subject: Graph | Project) -> list[str]:
+    """Those of a graph; of a project, the graph's are empty."""
+    if isinstance(subject, Project):
+        return [subject.project_id, "", ""]
+    return [subject.project_id, subject.graph_id, subject.graph_name]
 
 
 def _seconds(instant: datetime | None) -> float | None:

@@ -163,16 +163,17 @@ def _encrypted(graph: Graph, _: float) -> Judgement:
     return Judgement("met", 0, 0, "all backups at the source are encrypted")
 
 
-def _stale(graph: Graph, hours: float) -> Judgement:
-    if graph.stale_hours is None:
+def stale(listed: Graph | Project, hours: float) -> Judgement:
+    """Whether the last listing without an error, of a graph or of a project, is too old."""
+    if listed.stale_hours is None:
         return Judgement("violated", hours, None, "never listed without an error")
-    words = f"nothing newer is known than of {_at(graph.known_until)}"
-    return _compared(hours, graph.stale_hours, graph.stale_hours <= hours, words)
+    words = f"nothing newer is known than of {_at(listed.known_until)}"
+    return _compared(hours, listed.stale_hours, listed.stale_hours <= hours, words)
 
 
-def stale_load(project: Project, hours: float | None) -> Judgement:
-    """Whether a project's last load is too old; by the rhythm of its backups without a figure."""
-    hours = project.stale_after_hours if hours is None else hours
+def stale_load(project: Project) -> Judgement:
+    """Whether a project's last load is too old, by the rhythm of its backups."""
+    hours = project.stale_after_hours
     if project.load_age_hours is None:
         return Judgement("violated", hours, None, "never listed")
     words = f"last load {_at(project.loaded_at)}, nothing newer is known"
@@ -203,12 +204,18 @@ def _never_succeeded(graph: Graph, _: float) -> Judgement:
     return _compared(1, graph.successes, graph.successes > 0, words)
 
 
-def _failed_listing(graph: Graph, _: float) -> Judgement:
-    if graph.outcome is None:
+def failed_listing(listed: Graph | Project, _: float = 1) -> Judgement:
+    """Whether the latest listing, of a graph or of a project at once, ended with an error."""
+    if listed.outcome is None:
         return Judgement("unknown", None, None, "it was never asked for")
-    words = graph.outcome + (f", {graph.error_code}" if graph.error_code else "")
-    is_good = graph.outcome in HEALTHY
+    words = listed.outcome + (f", {listed.error_code}" if listed.error_code else "")
+    is_good = listed.outcome in HEALTHY
     return Judgement("met" if is_good else "violated", None, None, f"its last listing: {words}")
+
+
+def failed_load(error: str) -> Judgement:
+    """A load that could list nothing of its project."""
+    return Judgement("violated", None, None, f"its last load failed: {error}")
 
 
 def _anomalies(graph: Graph, _: float) -> Judgement:
@@ -235,12 +242,12 @@ KINDS = {
         Kind("min_success_rate", "share", _success_rate, high=1, at_least=True),
         Kind("max_size_change_pct", "%", _size_change, high=1e6),
         Kind("must_be_encrypted", "", _encrypted, high=None),
-        Kind("stale_hours", "h", _stale),
+        Kind("stale_hours", "h", stale),
         Kind("stale_load", "h", None, high=None),
         Kind("overdue", "h", _overdue, high=None),
         Kind("stuck", "", _stuck, high=None),
         Kind("never_succeeded", "", _never_succeeded, high=None),
-        Kind("failed_listing", "", _failed_listing, high=None),
+        Kind("failed_listing", "", failed_listing, high=None),
         Kind("anomalies", "", _anomalies, high=None),
         Kind("rejected_records", "", _rejected, high=None),
     )
