@@ -344,6 +344,15 @@ def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:
             assert read(f"SELECT count(*) AS n FROM reports.{name}").num_rows == 1
 
 
+def test_an_empty_project_is_as_fresh_as_its_last_load(store: Store) -> None:
+    with Emulator(Fleet(now=NOW)) as emulator:
+        store.load(emulator)
+        (first,) = store.rows("projects")
+        assert store.load(emulator).outcome == "unchanged"
+    (second,) = store.rows("projects")
+    assert second["last_listed_at"] > first["last_listed_at"]
+
+
 def test_a_load_that_is_cut_after_it_listed_is_finished_by_the_next(
     filled: Store, emulator: Emulator, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

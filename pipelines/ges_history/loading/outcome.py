@@ -191,8 +191,11 @@ class Tally:
             self._problems.append(problem)
 
     def unchanged(self) -> pa.Table | None:
-        """The listings that brought nothing new, as `Warehouse.touch` takes them; None for none."""
-        if not self._unchanged:
+        """The listings that brought nothing new, as `Warehouse.touch` takes them; None for none.
+
+        A project without graphs has no listing that could bring anything: its table is empty.
+        """
+        if self._graphs and not self._unchanged:
             return None
 
         def column(of: Callable[[GraphListing], Any], kind: pa.DataType) -> pa.Array:
