@@ -129,20 +129,23 @@ def test_jsonl_is_an_object_a_line(run: Run, tmp_path: Path, database: Path) -> 
     assert rows[0]["day"] == f"{expected['day'].iloc[0]:%Y-%m-%d}"
 
 
-def test_a_sheet_has_every_row_in_utc_and_no_formula(
-    run: Run, tmp_path: Path, database: Path
+@pytest.mark.parametrize("name", ["=1+1", "-1", "#N/A"])
+def test_a_sheet_has_every_row_in_utc_and_text_as_it_is(
+    name: str, run: Run, tmp_path: Path, database: Path
 ) -> None:
     with duckdb.connect(str(database)) as connection:
-        connection.execute("UPDATE ges.graphs SET name = '=1+1' WHERE id = 'renamed'")
+        connection.execute("UPDATE ges.graphs SET name = ? WHERE id = 'renamed'", [name])
     try:
         run("report", "recovery_point", "-o", tmp_path / "points.xlsx")
     finally:
         with duckdb.connect(str(database)) as connection:
             connection.execute("UPDATE ges.graphs SET name = 'new name' WHERE id = 'renamed'")
-    sheet = pd.read_excel(tmp_path / "points.xlsx", engine="openpyxl").set_index("graph_id")
+    sheet = pd.read_excel(
+        tmp_path / "points.xlsx", engine="openpyxl", keep_default_na=False, na_values=[""]
+    ).set_index("graph_id")
     expected = read_report("recovery_point", database).set_index("graph_id")
     assert len(sheet) == len(expected)
-    assert sheet["graph_name"]["renamed"] == "'=1+1"
+    assert sheet["graph_name"]["renamed"] == name
     assert sheet["last_success_at"]["spike"] == expected["last_success_at"]["spike"].tz_localize(
         None
     )
