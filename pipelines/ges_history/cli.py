@@ -12,13 +12,12 @@ from ges_history.commands.check import check
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.forget import forget
-from ges_history.commands.lines import is_lost_output, stamped
+from ges_history.commands.lines import is_lost_output, sentence_of, stamped
 from ges_history.commands.load import load
 from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
 from ges_history.commands.publish import publish
 from ges_history.commands.report import report, reports
-from ges_history.errors import HistoryError
 
 GRACE_SECONDS = 2.0
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
@@ -58,10 +57,9 @@ def main() -> None:
             code, text = _without_output(), f"the output could not be written: {error.strerror}"
         elif "--debug" in sys.argv:
             raise
-        elif isinstance(error, PermissionError) and error.filename:
-            code, text = _without_output(), f"{error.filename} cannot be used: {error.strerror}."
-        elif _is_readable(error):
-            code, text = 1, str(error)
+        elif sentence := sentence_of(error):
+            code = _without_output() if isinstance(error, PermissionError) else 1
+            text = sentence
         else:
             raise
     _leave(code, text)
@@ -97,15 +95,6 @@ def _stopped() -> str:
 
 def _is_load() -> bool:
     return "load" in sys.argv[1:3]
-
-
-def _is_readable(error: Exception) -> bool:
-    """Whether an error is one of ours, whose message says what to do."""
-    if isinstance(error, HistoryError):
-        return True
-    from ges_backups.errors import GesError  # noqa: PLC0415 - imports dlt
-
-    return isinstance(error, GesError)
 
 
 def _stop(number: int, _: object) -> None:

@@ -1,7 +1,8 @@
-"""What dlt takes from the environment's variables: only those that name a section."""
+"""What dlt takes from the environment's variables, only those that name a section; its files."""
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.configuration.specs.config_providers_context import ConfigProvidersContainer
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
@@ -50,15 +52,31 @@ def run_context() -> PluggableRunContext:
     """dlt's context of this process, in which its configuration is.
 
     Raises:
-        SettingsError: dlt cannot begin with the log level that is set for it.
+        SettingsError: dlt cannot begin with the log level that is set for it, or read its files.
     """
     try:
         return Container()[PluggableRunContext]
+    except TomlProviderReadException as error:
+        raise SettingsError(_what_is_wrong(error)) from error
     except ValueError as error:
         raise SettingsError(
             f"dlt cannot begin: {error}. RUNTIME__LOG_LEVEL, or log_level of [runtime] in"
             " .dlt/config.toml, must be DEBUG, INFO, WARNING, ERROR or CRITICAL."
         ) from error
+
+
+def _what_is_wrong(error: TomlProviderReadException) -> str:
+    """Which file of settings, where and what; without a word of it, since it may hold secrets."""
+    cause = error.__context__
+    if isinstance(cause, OSError):
+        return f"The settings {cause.filename} cannot be read: {cause.strerror}."
+    there = [path for path in error.full_paths if os.path.lexists(path)]
+    what = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(cause).__name__).removesuffix(" Error").lower()
+    if "already exists" in str(cause):
+        what = "a name that stands there twice"
+    line, column = getattr(cause, "line", None), getattr(cause, "col", None)
+    place = "" if line is None or column is None else f", line {line}, column {column + 1}"
+    return f"The settings {' or '.join(there)} are no TOML{place}: {what}."
 
 
 @contextmanager

@@ -86,6 +86,7 @@ class GesClient:
         self.request_seconds = request_seconds
         self.pace = Pace(gate or Gate(concurrency))
         self._authorizer = Authorizer(_NoAuth())
+        self._remedy = ""
         self._secrets = Secrets()
         self._local = threading.local()
         self._lines = Lines()
@@ -107,6 +108,7 @@ class GesClient:
             credentials.secret_key,
             credentials.security_token,
         )
+        self._remedy = credentials.remedy
         if credentials.token:
             self._authorizer = Authorizer(TokenAuth(credentials.token))
         elif credentials.access_key and credentials.secret_key:
@@ -239,9 +241,9 @@ class GesClient:
                     error_msg=message,
                 )
             case "dead":
-                raise _refused_credential(*self._read_error_body(body))
+                raise _refused_credential(*self._read_error_body(body), self._remedy)
             case "newer" if refusals > MAX_REFUSED_TRIES:
-                raise _refused_credential(*self._read_error_body(body))
+                raise _refused_credential(*self._read_error_body(body), self._remedy)
 
     def _ask_iam(self, iam: str, credentials: GesCredentials, project_id: str | None) -> str:
         """POST a password identity with its scope; the token comes in ``X-Subject-Token``."""
@@ -443,11 +445,10 @@ def _read_retry_after(value: str | None) -> float | None:
         return None
 
 
-def _refused_credential(code: str | None, message: str | None) -> CredentialsError:
+def _refused_credential(code: str | None, message: str | None, remedy: str) -> CredentialsError:
     said = " ".join(part for part in (code, message) if part)
     return CredentialsError(
-        f"The API refused the credential (HTTP 401{', ' + said if said else ''}). "
-        "A token lives 24 hours: set a new one, or use USERNAME and PASSWORD, or ACCESS_KEY.",
+        f"The API refused the credential (HTTP 401{', ' + said if said else ''}). {remedy}".strip(),
         code,
     )
 

@@ -117,6 +117,26 @@ class GesCredentials(CredentialsConfiguration):
         if self.iam_endpoint:
             self.iam_endpoint = check_endpoint(self.iam_endpoint, f"{_PREFIX}IAM_ENDPOINT")
 
+    @property
+    def remedy(self) -> str:
+        """What to do where the API refuses it, by the names of the settings in use."""
+        if self.token:
+            return (
+                f"A token lives 24 hours: set a new one ({_PREFIX}TOKEN), or use USERNAME, "
+                "PASSWORD and DOMAIN_NAME, or ACCESS_KEY and SECRET_KEY."
+            )
+        if self.access_key:
+            more = ", SECURITY_TOKEN, which ends after a time," if self.security_token else ""
+            return (
+                f"Check {_PREFIX}ACCESS_KEY and SECRET_KEY{more} and this machine's clock, whose "
+                "time is part of each signature."
+            )
+        return (
+            f"IAM takes {_PREFIX}USERNAME and PASSWORD, the API takes no token that it gives: check "
+            "that the user may use this project, and that ENDPOINT and IAM_ENDPOINT are of one "
+            "cloud."
+        )
+
     def _require(self, *names: str) -> None:
         missing = [f"{_PREFIX}{name.upper()}" for name in names if not getattr(self, name)]
         if missing:

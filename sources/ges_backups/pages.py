@@ -6,7 +6,7 @@ import msgspec
 
 from .errors import TransientError
 from .keys import row_keys
-from .listing import Page
+from .listing import ListMoved, Page
 from .records import Backup, Rows, checked_rows, fast_rows, load_exact
 
 #: More than any list holds: such a number is no count, and no warehouse could keep it.
@@ -37,6 +37,7 @@ def parse_backups(
 
     Raises:
         TransientError: The body is cut, no JSON, without list or count, or contradicts itself.
+        ListMoved: It holds rows though the list ends before them.
     """
     answer = body if keep else None
     if page := _parse_fast(body, offset, graph_id, answer):
@@ -86,6 +87,8 @@ def _parse_exact(
     if isinstance(count, bool) or not isinstance(count, int):
         raise TransientError(f"the answer has no number {count_key}", path=path, status=200)
     if contradiction := _contradiction(count, len(rows), offset, count_key):
+        if rows and offset >= count > 0:  # an offset behind the end is answered by the last page
+            raise ListMoved(contradiction)
         raise TransientError(contradiction, path=path, status=200)
     return count, rows
 

@@ -238,13 +238,51 @@ def test_settings_of_the_user_are_honoured(command: Command, emulator: Emulator)
     assert {request.query["limit"] for request in emulator.requests} == {2}
 
 
-def test_broken_settings_file_is_said(command: Command) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"), [(["load"], 1), (["check", "--destination", "filesystem"], 3)]
+)
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("config.toml", "[[[broken", "line 1, column 3: empty table name"),
+        ("secrets.toml", '[x]\ntoken = "SECRET\n', "line 2, column 16: invalid control char"),
+        ("secrets.toml", "token = SECRET\n", "line 1, column 9: unexpected char"),
+        ("secrets.toml", "SECRET = 1\nSECRET = 2\n", "a name that stands there twice"),
+    ],
+    ids=["header", "open quote", "no quotes", "twice"],
+)
+def test_broken_settings_file_is_said_with_its_place_and_without_its_words(
+    command: Command, words: list[str], code: int, name: str, text: str, told: str
+) -> None:
     (command.folder / ".dlt").mkdir()
-    (command.folder / ".dlt" / "config.toml").write_text("[[[broken")
-    done = command.load()
+    (command.folder / ".dlt" / name).write_text(text)
+    done = command.run(*words)
+    assert done.code == code
+    assert_sentence(done.err)
+    assert f".dlt/{name} are no TOML, " in done.err
+    assert told in done.err
+    assert "SECRET" not in done.text
+
+
+def test_settings_file_that_may_not_be_read_is_said(command: Command) -> None:
+    (command.folder / ".dlt").mkdir()
+    (command.folder / ".dlt" / "secrets.toml").touch(mode=0)
+    done = command.run_without_rights("load")
     assert done.code == 1
     assert_sentence(done.err)
-    assert "config.toml" in done.err
+    assert done.err.endswith(".dlt/secrets.toml cannot be read: Permission denied.\n")
+
+
+@pytest.mark.parametrize(("name", "code"), [("load", 1), ("check", 3)])
+def test_a_folder_that_may_not_be_entered_is_said(command: Command, name: str, code: int) -> None:
+    (command.folder / "shut").mkdir(mode=0)
+    try:
+        done = command.run_without_rights(name, "--database", "shut/h.duckdb")
+    finally:
+        (command.folder / "shut").chmod(0o700)
+    assert done.code == code
+    assert_sentence(done.err)
+    assert done.err.endswith("shut/h.duckdb cannot be used: Permission denied.\n")
 
 
 def test_debug_shows_where_it_happened(command: Command) -> None:

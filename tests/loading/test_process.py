@@ -159,3 +159,16 @@ def test_two_projects_side_by_side_in_one_file_from_two_threads(
     rows = warehouse.backups
     assert len(rows) == 3 * 4 + 5 + 2 * times
     assert {row["deleted_at"] for row in rows.values()} == {None}
+
+
+def test_a_column_that_somebody_added_by_hand_keeps_its_values(
+    warehouse: Warehouse, emulator: Emulator
+) -> None:
+    warehouse.load(emulator)
+    with duckdb.connect(str(warehouse.path)) as connection:
+        connection.execute("ALTER TABLE ges.backups ADD COLUMN remark VARCHAR")
+        connection.execute("UPDATE ges.backups SET remark = 'mine'")
+    emulator.fleet.graphs[0].rename("renamed")
+    outcome = warehouse.load(emulator, full=True)
+    assert outcome.backups["changed"] == len(emulator.fleet.graphs[0].backups)
+    assert {row["remark"] for row in warehouse.rows("backups")} == {"mine"}

@@ -232,6 +232,27 @@ def test_a_list_that_shrank_is_loaded_where_offsets_behind_its_end_are_refused(
     assert graph_marks(ledger) == [None]
 
 
+@pytest.mark.parametrize("order", SORTED)
+def test_a_list_that_shrank_is_loaded_where_the_last_page_is_answered_behind_its_end(
+    ledger: Ledger, order: str
+) -> None:
+    fleet = fleet_of(graphs=1, backups=30)
+    graph = the_graph(fleet)
+
+    def served_from(offset: int, limit: int) -> int:
+        last = (len(graph.backups) - 1) // limit * limit
+        return offset if offset < len(graph.backups) else last
+
+    with Emulator(fleet, order=order, page_cap=10) as emulator:
+        emulator.faults.add(Fault("last page", page=served_from), times=None, path="backups")
+        ledger.load(emulator)
+        for backup in graph.backups[3:20]:
+            graph.delete_backup(backup)
+        fill(graph, 1, first=50)
+        assert ledger.load(emulator, request_seconds=2).exit_code == 0
+        assert_exact(ledger, fleet)
+
+
 @pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "404"])
 @pytest.mark.parametrize("listing", ["graphs", "project"])
 @pytest.mark.parametrize("order", SORTED)

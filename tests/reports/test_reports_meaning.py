@@ -11,7 +11,7 @@ import pytest
 import report_oracle
 from ges_history import read_report
 from ges_history.reports.catalogue import grain_columns
-from synthetic import DAY_MS, insert_backups, insert_rows, write_database
+from synthetic import DAY_MS, PROJECT, insert_backups, insert_rows, write_database, write_empty
 
 SEEDS = 2 * int(os.environ.get("GES_SOAK", "1"))
 NOT_DERIVED = {"error_msg", "backup_count", "requests", "restarts"}
@@ -75,8 +75,8 @@ def _add_project_listed_at_once(
         for n in range(40)
     ]
     just_begun = {**backup, "status": "backing_up", "size": None, "duration": None}
-    for name in ("before", "after"):
-        for ago in (timedelta(minutes=1), timedelta(days=3, minutes=1)):
+    for name in ("before", "after", "left"):
+        for ago in (timedelta(minutes=1), timedelta(days=3, minutes=1), timedelta(days=4)):
             start = int((then - ago).timestamp() * 1000)
             row = {"graph_id": name, "id": f"{outcome}-{name}-{start}", "start_timestamp": start}
             backups.append(just_begun | row)
@@ -144,3 +144,31 @@ def test_what_starts_after_the_day_of_the_load_is_not_yet_added(tmp_path: Path) 
     with duckdb.connect(str(path)) as connection:
         insert_backups(connection, "ahead", [ahead])
     assert read_report("overview", path)["added_30d_mb"].tolist() == before
+
+
+def test_the_first_of_the_last_10_000_days_know_what_was_before(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    path = tmp_path / "old.duckdb"
+    write_empty(path)
+    days_ago = {"old": [12_000, 10_050, 9_950, 1], "older": [12_000, 11_000], "failing": [11_000]}
+    backups = [
+        {
+            "id": f"{graph}-{days}",
+            "graph_id": graph,
+            "start_timestamp": int(now.timestamp() * 1000) - days * DAY_MS,
+            "status": "failed" if graph == "failing" else "success",
+        }
+        for graph, ago in days_ago.items()
+        for days in ago
+    ]
+    listed = {"project_id": PROJECT, "listed_at": now, "outcome": "complete"}
+    with duckdb.connect(str(path)) as connection:
+        insert_backups(connection, "old", backups)
+        insert_rows(connection, "old.ges.listings", [{**listed, "graph_id": g} for g in days_ago])
+    every_day = report_oracle.adherence(report_oracle.History(str(path)))
+    expected = every_day.groupby("graph_id").tail(10_000)
+    found = read_report("adherence", path)[expected.columns]
+    expected, found = (
+        frame.sort_values(["graph_id", "day"]).reset_index(drop=True) for frame in (expected, found)
+    )
+    pd.testing.assert_frame_equal(_plain(found), _plain(expected), check_dtype=False)

@@ -13,12 +13,13 @@ import sqlglot
 
 from ges_backups.records import MAX_BIGINT
 from ges_history import connect, read_report
-from ges_history.reports.catalogue import column_texts
+from ges_history.reports.catalogue import LISTS, column_texts
 from ges_history.reports.page import page_text
 from ges_history.reports.views import (
     LATER_COLUMNS,
     descriptions,
     known_columns,
+    narrowed,
     rebuild,
     report_names,
     time_column,
@@ -250,6 +251,16 @@ def test_no_view_keeps_to_the_ways_of_one_engine() -> None:
     for trick in ("GROUP BY ALL", "ARG_MAX", "ANY_VALUE", "TRY_CAST", "PIVOT", "LATERAL", "ASOF"):
         assert trick not in text.upper()
     assert not re.search(r"MEDIAN\([^)]*\) OVER", text)
+
+
+@pytest.mark.parametrize(
+    "report", [name for name in (*report_names(), *LISTS) if "graph_id" in column_texts(name)]
+)
+def test_no_name_stands_twice_in_a_report_of_some_graphs(report: str) -> None:
+    """Sail looks a name up in the wrong WITH where two of them, one in the other, have it."""
+    tree = sqlglot.parse_one(f"SELECT * FROM {narrowed(report, '1 = 0')}", read="duckdb")
+    names = [part.alias for part in tree.find_all(sqlglot.exp.CTE)]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.fixture(scope="module")

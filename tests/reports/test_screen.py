@@ -23,6 +23,7 @@ from ges_history.reports.overview import Fleet, UnknownProjectError, read_fleet,
 from ges_history.reports.read import read_table
 from ges_history.reports.screen import console_for, fleet_screen, report_table, without_needless_ids
 from ges_history.reports.views import report_names
+from ges_history.reports.words import day
 from ges_history.warehouses import warehouse_for
 from hostile import write_hostile
 from synthetic import DAY_MS, OTHER_PROJECT, PROJECT, insert_backups, write_database
@@ -287,6 +288,29 @@ def test_stamps_ahead_of_the_clock_are_told(tmp_path: Path) -> None:
         running = {"id": "r", "graph_id": "g", "status": "backing_up", "start_timestamp": at}
         insert_backups(connection, catalog, [running])
     assert "The source's clock is 28 h 30 min ahead of this one" in " ".join(screen(path).split())
+
+
+def test_a_size_that_was_nought_has_grown_by_no_percentage(tmp_path: Path) -> None:
+    path = write_database(tmp_path / "nought.duckdb", graphs=0, edge_cases=False)
+    at = int(datetime.now(UTC).timestamp() * 1000) - DAY_MS // 2
+    backups = [
+        {
+            "id": f"b{n}",
+            "graph_id": "g",
+            "status": "success",
+            "size": 500_000 if n < 6 else 0,
+            "start_timestamp": at - n * DAY_MS,
+        }
+        for n in range(30)
+    ]
+    with duckdb.connect(str(path)) as connection:
+        insert_backups(connection, "nought", backups)
+    fleet = fleet_of(path)
+    (growth,) = fleet.growth
+    assert (growth["level_before_mb"], growth["level_change_pct"]) == (0, None)
+    ((problem,),) = [graph.problems for graph in judge(fleet)]
+    since = day(growth["level_since"])
+    assert problem.sentence == f"size grew since {since}: 488.3 GB, before 0 MB"
 
 
 def test_graphs_without_any_backup_are_the_alarm(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The three kinds of credentials: fetched, renewed, signed; a refused one is said in words."""
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from ges_emulator import Request as Asking
 from harness import Asked, Warehouse, assert_exact, fill, fleet_of
 from ledger import Ledger
 
+KEY = {"ACCESS_KEY", "SECRET_KEY"}
 SECRETS = ("my-password", "my-secret-key", "my-security-token", "emulator-token")
 
 
@@ -44,7 +46,7 @@ def password(emulator: Emulator, **changes: str) -> dict[str, str]:
 
 
 def key(access_key: str = "AK", **more: str) -> dict[str, str]:
-    return {"access_key": access_key, "secret_key": "my-secret-key", **more}
+    return {"access_key": access_key, "secret_key": "my-secret-key"} | more
 
 
 def load(warehouse: Warehouse, emulator: Emulator, credentials: Any, **settings: Any) -> Any:
@@ -237,6 +239,29 @@ def test_an_account_whose_tokens_the_api_refuses_ends_the_load_quickly(
         assert asked.count("tokens") == 3
         assert asked.total <= 20
     assert not warehouse.rows("backups")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "named"),
+    [
+        ({"token": "old"}, {"TOKEN", "USERNAME", "PASSWORD", "DOMAIN_NAME", *KEY}),
+        (key(secret_key="old"), KEY),
+        (key("TEMP", security_token="old"), KEY | {"SECURITY_TOKEN"}),
+        (None, {"USERNAME", "PASSWORD", "ENDPOINT", "IAM_ENDPOINT"}),
+    ],
+    ids=["token", "key", "temporary key", "password"],
+)
+def test_what_is_refused_is_told_by_the_settings_in_use(
+    guarded: Emulator, ledger: Ledger, credentials: dict[str, str] | None, named: set[str]
+) -> None:
+    guarded.before_answer = lambda request: request.endpoint == "tokens" or guarded.revoke_tokens()
+    with pytest.raises(CredentialsError) as refused:
+        read(ledger, guarded, credentials or password(guarded))
+    words = (
+        str(refused.value).partition("). ")[2].replace("SOURCES__GES_BACKUPS__CREDENTIALS__", "")
+    )
+    assert set(re.findall(r"[A-Z_]{5,}", words)) == named
+    assert "old" not in words
 
 
 def test_one_refusal_in_passing_is_asked_again(guarded: Emulator, ledger: Ledger) -> None:

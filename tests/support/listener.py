@@ -22,11 +22,13 @@ class Listener:
 
     Attributes:
         statuses: What to answer, one request after the other; then 200.
-        delay_seconds: How long to wait before each answer.
+        delays: How long to wait before the first answers.
+        delay_seconds: How long to wait before each later one.
         drip: Whether to send headers a byte at a time, for ever.
     """
 
     statuses: list[int] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
     delay_seconds: float = 0.0
     drip: bool = False
     received: list[Received] = field(default_factory=list)
@@ -61,7 +63,8 @@ class Listener:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 kind = self.headers.get("Content-Type", "")
                 listener.received.append(Received("POST", self.path, kind, body))
-                listener._closing.wait(listener.delay_seconds)
+                delay = listener.delays.pop(0) if listener.delays else listener.delay_seconds
+                listener._closing.wait(delay)
                 if listener.drip:
                     self._drip()
                     return

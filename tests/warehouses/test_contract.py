@@ -274,6 +274,30 @@ def test_new_fields_that_two_projects_bring_at_once_in_other_types_keep_each_val
         assert (store.deleted, new_values(store)) == ({"second"}, each)
 
 
+def test_a_field_that_goes_leaves_no_value_though_another_project_stored_its_schema_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleets = [project_called("orders"), project_called("risk")]
+    brought = {"zone": "red", "box": {"a": [1]}}
+    graph = the_graph(fleets[0], "same")
+    backups = [graph.add_backup(NOW, id=name, **brought) for name in ("first", "second")]
+    the_graph(fleets[1], "same").add_backup(NOW, id="other", tier="gold")
+    with Emulator(fleets[0]) as orders, Emulator(fleets[1]) as risk:
+        with monkeypatch.context() as between:
+            once_the_schema_was_taken(between, lambda: store.load(orders))
+            assert store.load(risk).exit_code == 0
+        assert {store.backups[name]["zone"] for name in ("first", "second")} == {"red"}
+        del backups[0].record["zone"], backups[0].record["box"]
+        backups[1].record.update(zone=5, box={"b": 2})
+        assert store.load(orders, full=True).backups["changed"] == 2
+        assert store.load(orders, full=True).backups["changed"] == 0
+    first, second = store.backups["first"], store.backups["second"]
+    assert (first["zone"], first["box"]) == (None, None)
+    assert (second["zone"], second["zone__v_bigint"]) == (None, 5)
+    assert json.loads(second["box"]) == {"b": 2}
+    assert store.backups["other"]["tier"] == "gold"
+
+
 def once_the_schema_was_taken(patch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
     """Let another load run from its start to its end after the next one took the stored schema."""
     extract = _ProjectRun._extract

@@ -19,8 +19,14 @@ from pyspark.sql import SparkSession
 import spark_server
 import warm_python
 from ges_history.errors import DatabaseError, NoHistory
-from ges_history.reports.catalogue import grain_columns, view_names
-from ges_history.reports.read import read_table
+from ges_history.reports.catalogue import (
+    LISTS,
+    column_texts,
+    grain_columns,
+    report_names,
+    view_names,
+)
+from ges_history.reports.read import read_answer, read_table
 from ges_history.reports.views import view_statements
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.lake import LakeWarehouse
@@ -157,6 +163,23 @@ def test_values_and_windows_reach_spark(
         found = read_table(report, spark, **given)
         assert expected.num_rows > 0
         assert differences(report, expected, found) == []
+
+
+def test_spark_answers_every_report_of_some_graphs(
+    histories: tuple[DuckDbFile, LakeWarehouse], sail: str
+) -> None:
+    _, lake = histories
+    graphs = ["spike", "stuck", "renamed", "markup"]
+    wrong = []
+    with lake.reading() as duck, SparkLake(lake, sail).reading() as spark:
+        for report in (*report_names(), *LISTS):
+            if "graph_id" in column_texts(report):
+                expected, found = (
+                    read_answer(read, report, graph=graphs).table for read in (duck, spark)
+                )
+                assert expected.num_rows > 0
+                wrong += differences(report, expected, found)
+    assert wrong == []
 
 
 def test_the_printed_views_run_in_a_catalogue_of_ones_own(

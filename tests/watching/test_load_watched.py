@@ -170,12 +170,20 @@ def test_what_cannot_be_done_after_a_load_is_told_and_the_rest_is_done(
     assert len(Warehouse(tmp_path / "ges_backups.duckdb").backups) == 6
 
 
-def test_a_snapshot_that_cannot_be_written_keeps_no_metrics_back(
-    command: Command, tmp_path: Path
+@pytest.mark.parametrize("missing", ["--publish", "--metrics", "--page"])
+def test_a_file_that_cannot_be_written_keeps_nothing_else_back(
+    command: Command, listener: Listener, tmp_path: Path, missing: str
 ) -> None:
-    done = command.load("--publish", "missing/copy.duckdb", "--metrics", "ges.prom")
-    assert (done.code, (tmp_path / "ges.prom").exists()) == (3, True)
-    assert "6 new" in done.out
+    files = {"--publish": "copy.duckdb", "--metrics": "ges.prom", "--page": "fleet.html"}
+    wanted = files | {missing: f"missing/{files[missing]}"}
+    wishes = [word for pair in wanted.items() for word in pair]
+    done = command.load("--json", "--check", "--notify", listener.url, *wishes)
+    content = json.loads(listener.received[0].body)
+    written = {option for option, name in files.items() if (tmp_path / name).exists()}
+    assert (done.code, written) == (3, files.keys() - {missing}), done.err
+    assert ["missing" in problem for problem in content["problems"]] == [True]
+    for told in (done.json, content):
+        assert {one["rule"] for one in told["violations"]} == {"overdue"}
 
 
 @only_root
@@ -194,17 +202,41 @@ def test_a_full_disk_for_the_snapshot_leaves_the_load_done_and_the_metrics_writt
 class Broken(DuckDbFile):
     """A file that cannot be read just now."""
 
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(path)
+        self.error = error
+
     def reading(self, *_: object) -> NoReturn:
-        raise duckdb.TransactionException("Failed to commit: no room")
+        raise self.error
 
 
-def test_what_the_database_raises_after_a_load_is_told(tmp_path: Path) -> None:
+LOADED = LoadOutcome("complete", graphs={}, backups={}, requests=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (duckdb.TransactionException("Failed to commit: no room"), "no room"),
+        (OverflowError("int too large"), "OverflowError: int too large"),
+    ],
+    ids=["of the database", "unforeseen"],
+)
+def test_whatever_is_raised_after_a_load_is_told(
+    tmp_path: Path, error: Exception, words: str
+) -> None:
     told = list[str]()
-    outcome = LoadOutcome("complete", graphs={}, backups={}, requests=2)
-    followed = Watched(Wishes(check=True), told.append).loaded(Broken(tmp_path / "x"), outcome)
+    broken = Broken(tmp_path / "x", error)
+    followed = Watched(Wishes(check=True, page=Path("p")), told.append).loaded(broken, LOADED)
     assert followed.exit_code == 3
-    assert "what should follow is not done: " in told[0]
-    assert "no room" in told[0]
+    (line,) = told
+    assert "what should follow is not done (check, page): " in line
+    assert words in line
+
+
+def test_a_stop_after_a_load_stops(tmp_path: Path) -> None:
+    stopped = Broken(tmp_path / "x", RuntimeError("Query interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        Watched(Wishes(check=True)).loaded(stopped, LOADED)
 
 
 def test_metrics_may_go_into_a_pipe(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -79,6 +80,17 @@ def test_a_passing_error_of_the_server_is_tried_again() -> None:
     assert said == []
 
 
+def test_no_start_comes_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ges_history.watching.notify.PING_SECONDS", 2.0)
+    with Listener(statuses=[200, 500], delays=[1.3]) as listener:  # a late 500 for the start
+        with Ping(f"{listener.url}/x") as ping:
+            ping.code = 0
+        for thread in threading.enumerate():
+            if thread.name == "ges-notify":
+                thread.join()
+        assert listener.paths == ["/x/start", "/x"]
+
+
 def test_a_long_body_is_cut(listener: Listener) -> None:
     with Ping(f"{listener.url}/x") as ping:
         ping.code, ping.body = 0, "ä" * 50_000
@@ -127,6 +139,11 @@ def test_a_webhook_gets_json(listener: Listener) -> None:
     (received,) = listener.received
     assert received.content_type == "application/json"
     assert json.loads(received.body)["violations"] == [{"rule": "rpo_hours"}]
+
+
+def test_a_webhook_is_told_of_a_file_whose_name_is_no_text(listener: Listener) -> None:
+    notify(f"{listener.url}/hook", {"problems": ["\udcff.prom, ä"]})
+    assert json.loads(listener.received[0].body) == {"problems": ["?.prom, ä"]}
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "host/x", f"https:///{SECRET}", "", "http://[1/x"])

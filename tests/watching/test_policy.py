@@ -79,6 +79,10 @@ def test_every_kind_of_rule_is_read_with_its_figure_severity_and_line() -> None:
         ("[[rules]]\nrpo_hours = 1\n[[rules]]\nmin_backups = 1\nrpo_hours = 'x'\n", 5, "a number"),
         ("[[rules]]\nrpo_hours = 2\n[[rules]]\n  'rpo_hours' = -2\n", 4, "above 0"),
         ("[[rules]]\nrpo_hours = \n", 2, "no TOML"),
+        pytest.param(f"[[rules]]\nrpo_hours = {'9' * 400}\n", 2, "up to 876000", id="400 digits"),
+        pytest.param(f"[[rules]]\nmin_backups = {'9' * 400}\n", 2, "whole", id="400 of backups"),
+        pytest.param(f"[[rules]]\n\nstuck = {'9' * 5000}\n\n", 3, "too long", id="5000 digits"),
+        pytest.param(f"[[rules]]\ngraphs = {'[' * 3000}\n", 2, "too deep", id="3000 brackets"),
         ("with_defaults = 1\n[[rules]]\nrpo_hours = 2\n", 1, "true or false"),
     ],
 )
@@ -109,6 +113,12 @@ def test_the_usual_file_is_found_beside_the_database_and_the_default_holds_witho
     assert find_policy(None, tmp_path) is DEFAULT_POLICY
     (tmp_path / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 5\n")
     assert find_policy(None, tmp_path).rules[0].target == 5
+
+
+def test_a_usual_file_that_is_a_link_to_nowhere_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "ges_policy.toml").symlink_to(tmp_path / "elsewhere.toml")
+    with pytest.raises(PolicyError, match=r"ges_policy\.toml cannot be read"):
+        find_policy(None, tmp_path)
 
 
 def ruling(text: str, kind: str, graph: Graph = GRAPH) -> Ruling:

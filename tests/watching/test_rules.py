@@ -400,6 +400,24 @@ def test_a_project_that_has_just_failed_whole_is_told_known_or_not(tmp_path: Pat
     assert "no such host" in found.violations[-1].reason
 
 
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ("stale_load = true\nstale_hours = 3\nfailed_listing = true\nrejected_records = true", 0),
+        ("rpo_hours = 26", 3),
+    ],
+    ids=["of projects", "of graphs"],
+)
+def test_a_rule_for_a_project_without_graphs_is_a_mistake_where_it_judges_graphs_only(
+    tmp_path: Path, rules: str, code: int
+) -> None:
+    empty = ProjectRow("p9", "empty", listed_ago=HOUR)
+    read = write_history(tmp_path / "d.duckdb", [FINE], [empty])
+    found = checked(read, parse_policy(f"[[rules]]\nprojects = 'empty'\n{rules}\n", "p.toml"))
+    told = [finding.rule for finding in found.findings if "no graph" in finding.reason]
+    assert (found.exit_code, told) == (code, ["rpo_hours"] if code else [])
+
+
 def test_two_projects_are_judged_apart(tmp_path: Path) -> None:
     twin = replace(FINE, project_id=OTHER_PROJECT, backups=FINE.backups[9:])
     found = default(tmp_path, FINE, twin)

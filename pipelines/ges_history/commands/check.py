@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ges_history.commands import options
-from ges_history.commands.lines import is_lost_output
+from ges_history.commands.lines import is_lost_output, sentence_of
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
 from ges_history.errors import HistoryError
 
@@ -74,7 +74,8 @@ class _Plugin(click.Command):
         except Exception as error:
             if "--debug" in sys.argv or (isinstance(error, OSError) and is_lost_output(error)):
                 raise
-            raise _Unknown(f"{type(error).__name__}: {error}", for_nagios) from error
+            words = sentence_of(error) or f"{type(error).__name__}: {error}"
+            raise _Unknown(words, for_nagios) from error
 
 
 @click.command(cls=_Plugin, epilog=EPILOG)

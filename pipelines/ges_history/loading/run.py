@@ -23,7 +23,7 @@ from ges_backups.source import NAME, client_of, project_load, source_of
 from ges_history.errors import DatabaseError
 from ges_history.loading.outcome import Counts, LoadOutcome, Tally, count_backups, count_written
 from ges_history.loading.packages import Packages, adopt_schema
-from ges_history.loading.stored_schema import read_stored_schema, stored_version, with_real_types
+from ges_history.loading.stored_schema import read_stored_schema, stored_version, with_real_columns
 from ges_history.warehouses.seam import Say, Warehouse, quiet
 
 Progress = Collector
@@ -188,7 +188,7 @@ class _ProjectRun:
             if known is None or known.stored_version_hash != version:
                 stored = read_stored_schema(ask, NAME)
                 known = Schema.from_stored_schema(stored) if stored is not None else known
-            known = with_real_types(ask, known or Schema(NAME))
+            known = with_real_columns(ask, known or Schema(NAME), own)
         if known is not own:
             adopt_schema(pipeline, known)
         return known

@@ -13,9 +13,8 @@ from dlt.common.schema.typing import TColumnSchema, TStoredSchema
 from ges_backups.known import Ask
 from ges_backups.rows import BACKUP_COLUMNS
 
-_NEWEST = (
-    "SELECT {what} FROM {{_dlt_version}} WHERE schema_name = '{name}'"
-    " ORDER BY inserted_at DESC LIMIT 1"
+_NEWEST_FIRST = (
+    "SELECT {what} FROM {{_dlt_version}} WHERE schema_name = '{name}' ORDER BY inserted_at DESC"
 )
 
 
@@ -25,41 +24,61 @@ def stored_version(ask: Ask, name: str) -> str | None:
 
 
 def read_stored_schema(ask: Ask, name: str) -> TStoredSchema | None:
-    """The newest schema, which dlt keeps as compressed JSON or plain; None where there is none."""
+    """The newest schema; None where there is none."""
     text = _newest(ask, "schema", name)
-    if text is None:
-        return None
+    return None if text is None else _parse(text)
+
+
+def _parse(text: str) -> TStoredSchema:
+    """A schema, which dlt keeps as compressed JSON or plain."""
     with suppress(ValueError, zlib.error):  # an older dlt kept it plain
         text = zlib.decompress(base64.b64decode(text, validate=True)).decode()
     return cast("TStoredSchema", json.loads(text))
 
 
-def with_real_types(ask: Ask, schema: Schema) -> Schema:
-    """The schema, its columns of unknown fields in the types that they have in the warehouse.
+def with_real_columns(ask: Ask, schema: Schema, own: Schema | None) -> Schema:
+    """The schema, with the columns of unknown fields that the warehouse has, in their types there.
 
-    Of two loads that bring a new field at once in different types, one makes the column, the other
-    may store its schema last; what does not fit is then in ``FIELD__v_text``.
+    Of two loads that bring new fields at once, one may store its schema last, and know nothing of
+    what the other has made: columns of its own, other types, ``FIELD__v_text`` for what did not fit.
+    `own` is the schema with which this project loaded before. What no load has made stays unknown.
     """
     rows = ask("SELECT * FROM {backups} LIMIT 0")
-    known = schema.tables.get("backups", {}).get("columns", {})
-    there = (
-        {field.name: _data_type(field.type) for field in rows.schema} if rows is not None else {}
-    )
+    if rows is None or "backups" not in schema.tables:
+        return schema
+    known = schema.tables["backups"]["columns"]
+    there = {
+        field.name: _data_type(field.type)
+        for field in rows.schema
+        if field.name not in BACKUP_COLUMNS and not field.name.startswith("_dlt")
+    }
+    made = {**(_made_before(ask, schema.name, own) if there.keys() - known.keys() else {}), **known}
     mended: dict[str, TColumnSchema] = {}
-    for name, hint in known.items():
-        if name in BACKUP_COLUMNS or name.startswith("_dlt"):
+    for name, real in there.items():
+        said = made[name].get("data_type") if name in made else None
+        is_stray = name.endswith("__v_text") and name.removesuffix("__v_text") in made
+        if real is None or not (said or is_stray):
             continue
-        real, stray = there.get(name), f"{name}__v_text"
-        is_json = (real, hint.get("data_type")) == ("text", "json")
-        if real and real != hint.get("data_type") and not is_json:
-            mended[name] = {"name": name, "data_type": real, "nullable": True}
-        if there.get(stray) == "text" and stray not in known:
-            mended[stray] = {"name": stray, "data_type": "text", "nullable": True}
+        kind = said if (real, said) == ("text", "json") else real
+        if name not in known or kind != said:
+            mended[name] = {"name": name, "data_type": kind, "nullable": True}
     if not mended:
         return schema
     schema = schema.clone()
     schema.tables["backups"]["columns"].update(mended)
     return schema
+
+
+def _made_before(ask: Ask, name: str, own: Schema | None) -> dict[str, TColumnSchema]:
+    """The columns of backups in all schemas that the warehouse keeps, and in one's own."""
+    stored = ask(_NEWEST_FIRST.format(what="schema", name=name))
+    texts = stored.column(0).drop_null().to_pylist() if stored is not None else []
+    schemas = [_parse(text)["tables"] for text in reversed(texts)]
+    schemas += [own.tables] if own is not None else []
+    made: dict[str, TColumnSchema] = {}
+    for tables in schemas:
+        made |= tables["backups"]["columns"] if "backups" in tables else {}
+    return made
 
 
 def _data_type(of: pa.DataType) -> Literal["bool", "bigint", "double", "text"] | None:
@@ -74,5 +93,5 @@ def _data_type(of: pa.DataType) -> Literal["bool", "bigint", "double", "text"] |
 
 
 def _newest(ask: Ask, what: str, name: str) -> str | None:
-    table = ask(_NEWEST.format(what=what, name=name))
+    table = ask(f"{_NEWEST_FIRST.format(what=what, name=name)} LIMIT 1")
     return str(table.column(0)[0]) if table is not None and len(table) else None

@@ -193,15 +193,13 @@ def _level_problems(growth: Row | None) -> Iterable[Problem]:
     """A lasting change, until it is the normal of the 30 backups before the newest."""
     if growth is None or not growth["is_new_level"]:
         return
-    drop = growth["level_mb"] < growth["level_before_mb"]
-    share = (
-        abs(growth["level_mb"] / growth["level_before_mb"] - 1) if growth["level_before_mb"] else 1
-    )
+    before, after = growth["level_before_mb"], growth["level_mb"]
+    drop = after < before
     verb = "dropped" if drop else "grew"
+    by = f" by {percent(abs(after / before - 1))}" if before else ""
     yield Problem(
         f"size {verb}",
-        f"size {verb} by {percent(share)} since {day(growth['level_since'])}:"
-        f" {size(growth['level_mb'])}, before {size(growth['level_before_mb'])}",
+        f"size {verb}{by} since {day(growth['level_since'])}: {size(after)}, before {size(before)}",
         90 if drop else 25,
         alarm=drop,
     )

@@ -1,14 +1,14 @@
 """A report as csv, json, jsonl, markdown, parquet or an Excel sheet; `screen` has what people read.
 
-Machines get every column under its own name and every digit. In csv, text that a spreadsheet would
-run as a formula (it begins with = + - @) gets an apostrophe before it.
+Machines get every column under its own name and every digit, but for Excel, which has 15. In csv,
+text that a spreadsheet would run as a formula (it begins with = + - @) gets an apostrophe before it.
 """
 
 import io
 import re
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ges_history.errors import HistoryError
 from ges_history.reports.cells import readable
@@ -83,22 +83,34 @@ def as_excel(table: "pa.Table") -> bytes:
     import pandas as pd  # noqa: PLC0415
 
     frame = table.to_pandas()
-    for name, column in frame.items():
+    texts = list[int]()
+    for place, (name, column) in enumerate(frame.items(), start=1):
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             frame[name] = column.dt.tz_convert("UTC").dt.tz_localize(None)
         elif pd.api.types.is_string_dtype(column.dtype):
-            frame[name] = column.map(_guarded, na_action="ignore")
+            frame[name] = column.map(_printable, na_action="ignore")
+            texts.append(place)
     sink = io.BytesIO()
-    frame.to_excel(sink, sheet_name="report", index=False, freeze_panes=(1, 0), engine="openpyxl")
+    with pd.ExcelWriter(sink, engine="openpyxl") as writer:
+        frame.to_excel(writer, sheet_name="report", index=False, freeze_panes=(1, 0))
+        for place in texts:
+            _keep_as_text(writer.sheets["report"].iter_cols(place, place, min_row=2))
     return sink.getvalue()
 
 
-def _guarded(value: object) -> object:
-    """Text that a sheet neither runs as a formula nor refuses for its signs."""
+def _printable(value: object) -> object:
+    """Text without the signs that a sheet refuses."""
     if not isinstance(value, str):
         return value
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)
-    return f"'{text}" if re.match(r"[=+\-@\t\r]", text) else text
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)
+
+
+def _keep_as_text(columns: Iterable[Iterable[Any]]) -> None:
+    """Text that openpyxl took for a formula (=1+1) or an error (#N/A) stays text, also once edited."""
+    for cells in columns:
+        for cell in cells:
+            if cell.data_type in ("f", "e"):
+                cell.data_type, cell.quotePrefix = "s", True
 
 
 def as_markdown(table: "pa.Table") -> bytes:

@@ -3,12 +3,16 @@
 The load is done by then: whatever fails here is told and does not undo it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ges_history.causes import stop_under
 from ges_history.errors import HistoryError
+from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
 from ges_history.watching.facts import LastLoad
 from ges_history.watching.findings import Check, check, recovery_targets
@@ -55,7 +59,18 @@ class Wishes:
     @property
     def reads(self) -> bool:
         """Whether anything is wanted that has to read the history."""
-        return bool(self.check or self.metrics or self.page or self.notify)
+        return bool(self.readers)
+
+    @property
+    def readers(self) -> str:
+        """What is wanted that has to read the history, for people."""
+        wanted = {
+            "check": self.check,
+            "metrics": self.metrics,
+            "page": self.page,
+            "violations for the webhook": self.notify,
+        }
+        return ", ".join(name for name, value in wanted.items() if value)
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,7 @@ class Watched:
         self._wishes = wishes
         self._warn = warn
         self._say = say
+        self._failed: list[str] = []
         self._ping = Ping(wishes.ping, partial_fails=wishes.partial_fails, say=warn)
 
     def __enter__(self) -> "Watched":
@@ -126,48 +142,74 @@ class Watched:
             summary: Of the load, for people.
             wait: Seconds to wait for another load that holds the warehouse.
         """
-        expected: tuple[type[Exception], ...] = (HistoryError, OSError, *warehouse.errors)
-        found, failed = None, list[str]()
-        for step in (self._publish, self._follow):
-            try:
-                found = step(warehouse, outcome, wait)
-            except expected as error:
-                why = error if isinstance(error, HistoryError) else warehouse.explain(error)
-                failed.append(f"The history is loaded; what should follow is not done: {why}")
-                self._warn(failed[-1])
+        wishes, failed = self._wishes, self._failed
+        if wishes.publish and outcome.exit_code != 1:
+            with self._told(warehouse, "snapshot"):
+                self._publish(warehouse, wishes.publish, wait)
+        found = self._follow(warehouse, outcome, wait) if wishes.reads else None
         code = outcome.exit_code or (PARTIAL if failed else 0)
         self._ping.code, self._ping.body = code, "\n".join([summary, *failed])
-        if self._wishes.notify:
-            content = _content(outcome.to_json(), code, found, failed)
-            notify(self._wishes.notify, content, self._warn)
-        return Followed(code, found if self._wishes.check else None)
+        if wishes.notify:
+            notify(wishes.notify, _content(outcome.to_json(), code, found, failed), self._warn)
+        return Followed(code, found if wishes.check else None)
 
-    def _publish(self, warehouse: Warehouse, outcome: "LoadOutcome", wait: float) -> Check | None:
-        if self._wishes.publish and outcome.exit_code != 1:
-            from ges_history.warehouses.snapshot import publish  # noqa: PLC0415
+    @contextmanager
+    def _told(self, warehouse: Warehouse, what: str) -> Iterator[None]:
+        """Whatever keeps this from being done, it is told, and the load and the rest are done."""
+        try:
+            yield
+        except Exception as error:
+            if stop := stop_under(error):
+                raise stop from error
+            why = _reason(error, warehouse)
+            self._failed.append(
+                f"The history is loaded; what should follow is not done ({what}): {why}"
+            )
+            self._warn(self._failed[-1])
 
-            publish(warehouse, self._wishes.publish, wait, self._say)
-        return None
+    def _publish(self, warehouse: Warehouse, path: Path, wait: float) -> None:
+        from ges_history.warehouses.snapshot import publish  # noqa: PLC0415
+
+        publish(warehouse, path, wait, self._say)
 
     def _follow(self, warehouse: Warehouse, outcome: "LoadOutcome", wait: float) -> Check | None:
-        if not self._wishes.reads:
-            return None
-        page = None
-        policy = find_policy(self._wishes.policy, self._wishes.beside)
-        with warehouse.reading(wait, self._say) as read:
-            found = check(read, policy, loads=_last_loads(outcome))
-            if self._wishes.page:
-                page = _page(read, found)
-        if self._wishes.metrics:
-            write_text(self._wishes.metrics, as_text(found))
-        if self._wishes.page and page:
-            self._write_page(self._wishes.page, page)
+        wishes = self._wishes
+        found, page = self._read(warehouse, outcome, wait)
+        if wishes.metrics and found:
+            with self._told(warehouse, "metrics"):
+                write_text(wishes.metrics, as_text(found))
+        if wishes.page and page:
+            with self._told(warehouse, "page"):
+                self._write_page(wishes.page, page)
         return found
+
+    def _read(
+        self, warehouse: Warehouse, outcome: "LoadOutcome", wait: float
+    ) -> tuple[Check | None, "Contents | None"]:
+        """What one opening of the history is for."""
+        found = page = None
+        with self._told(warehouse, self._wishes.readers):
+            policy = find_policy(self._wishes.policy, self._wishes.beside)
+            with warehouse.reading(wait, self._say) as read:
+                found = check(read, policy, loads=_last_loads(outcome))
+                if self._wishes.page:
+                    with self._told(warehouse, "page"):
+                        page = _page(read, found)
+        return found, page
 
     def _write_page(self, path: Path, page: "Contents") -> None:
         from ges_history.reports.page.document import render  # noqa: PLC0415
 
         write_whole(path, render(page).encode(), FOR_ITS_OWNER)
+
+
+def _reason(error: Exception, warehouse: Warehouse) -> str:
+    """Why something was not done; what nobody foresaw is told with its kind."""
+    if isinstance(error, HistoryError):
+        return str(error)
+    if isinstance(error, (OSError, *warehouse.errors)):
+        return str(warehouse.explain(error))
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _page(read: Read, found: Check) -> "Contents":

@@ -161,7 +161,7 @@ class Graph:
     """What is known of a graph; sizes in MB, instants UTC, None where it is not known.
 
     Attributes:
-        left_at: When the graph was first missing in its project's list.
+        left_at: When a listing first found the graph missing.
         known_until: When it was last listed without an error (see `reports.graph_names`).
         stale_hours: The time since then.
         outcome: Of its latest listing.

@@ -33,6 +33,8 @@ COLUMNS = (
     "verdict",
     "reason",
 )
+OF_PROJECTS = frozenset({"stale_load", "stale_hours", "failed_listing", "rejected_records"})
+"""Kinds that are judged of a project, too, be it without graphs."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,14 @@ def _of_projects(facts: Facts, policy: Policy) -> Iterator[Finding]:
 def _rule_for(policy: Policy, kind: str, project: Project) -> Rule | None:
     """The first rule of a kind that names a project and all of its graphs; None if that is off."""
     for rule in policy.rules_of(kind):
-        if rule.covers_project(project.project_id, project.name) and "*" in rule.graphs:
+        if _is_whole(rule, project):
             return rule if rule.target else None
     return None
+
+
+def _is_whole(rule: Rule, project: Project) -> bool:
+    """Whether a rule names a project and all of its graphs, though it may have none."""
+    return rule.covers_project(project.project_id, project.name) and "*" in rule.graphs
 
 
 def _rule_for_any(
@@ -196,6 +203,8 @@ def _of_rules(facts: Facts, policy: Policy) -> Iterator[Finding]:
     """Rules that name no graph, which is a mistake more often than not."""
     for rule in policy.rules:
         if rule.graphs == rule.projects == ("*",) or any(map(rule.covers, facts.graphs)):
+            continue
+        if rule.kind in OF_PROJECTS and any(_is_whole(rule, one) for one in facts.projects):
             continue
         yield Finding(
             project_id="",

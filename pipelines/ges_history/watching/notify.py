@@ -8,6 +8,7 @@ Nothing here fails a load or holds it for longer than `PING_SECONDS` and `NOTIFY
 request is sent by a thread of its own, which nobody waits for beyond that.
 """
 
+import json
 import threading
 import time
 from types import TracebackType
@@ -84,6 +85,7 @@ class Ping:
             self.code, self.body = 1, str(error) or type(error).__name__
         began = time.monotonic()
         failed_to_start = self._start.result(PING_SECONDS / 2)
+        self._start.give_up()  # a start that comes after the end rings an alarm for nothing
         is_failure = self.code and (self.code != 3 or self._partial_fails)
         address = _below(self._url, str(self.code)) if is_failure else self._url
         left = PING_SECONDS - (time.monotonic() - began)
@@ -107,9 +109,8 @@ def notify(url: str, content: dict[str, Any], say: Say = quiet) -> None:
         content: What to send.
         say: Is told what did not arrive.
     """
-    import orjson  # noqa: PLC0415 - a load that tells nobody needs none of it
-
-    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    body = text.encode(errors="replace")  # the name of a file may be no text
     failed = _Sending(url.strip(), body, "application/json", NOTIFY_SECONDS).result(NOTIFY_SECONDS)
     if failed:
         say(f"The notification to {host_of(url)} did not arrive: {failed}.")
@@ -121,6 +122,7 @@ class _Sending:
     def __init__(self, url: str, body: bytes, content_type: str, seconds: float) -> None:
         self._failed: str | None = "no answer in time"
         self._may_pass = True
+        self._given_up = threading.Event()
         self._end = time.monotonic() + max(seconds, 0.1)
         self._thread = threading.Thread(
             target=self._send, args=(url, body, content_type), daemon=True, name="ges-notify"
@@ -131,6 +133,10 @@ class _Sending:
         """Wait for so long; what went wrong, None where it has arrived."""
         self._thread.join(max(seconds, 0.0))
         return self._failed
+
+    def give_up(self) -> None:
+        """Try no further."""
+        self._given_up.set()
 
     def _send(self, url: str, body: bytes, content_type: str) -> None:
         import requests  # noqa: PLC0415
@@ -157,7 +163,8 @@ class _Sending:
                 self._failed = "its URL cannot be used"
             if self._failed is None or not self._may_pass:
                 return
-            time.sleep(min(0.2 * 2**attempt, max(self._end - time.monotonic(), 0)))
+            if self._given_up.wait(min(0.2 * 2**attempt, max(self._end - time.monotonic(), 0))):
+                return
 
 
 def _reason(error: "requests.RequestException") -> str:

@@ -13,9 +13,10 @@ rule that names a graph counts. A stale load is watched even where the file does
 every other figure is as of the last listing, and would look well for ever.
 """
 
-import math
+import os
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -136,7 +137,7 @@ def find_policy(path: Path | None, beside: Path | None = None) -> Policy:
     """
     if path is None:
         usual = (beside or Path()) / DEFAULT_FILE
-        return read_policy(usual) if usual.exists() else DEFAULT_POLICY
+        return read_policy(usual) if os.path.lexists(usual) else DEFAULT_POLICY
     return read_policy(path)
 
 
@@ -165,7 +166,28 @@ def parse_policy(text: str, name: str) -> Policy:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"The policy {name} is no TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        line = _line_of_too_much(text)
+        raise PolicyError(
+            f"The policy {name}, line {line}: a number is too long, or brackets are too deep."
+        ) from error
     return _Reader(name, text, content).policy()
+
+
+def _line_of_too_much(text: str) -> int:
+    """The first line up to which a text cannot be read, though it may be TOML."""
+    lines = text.splitlines(keepends=True)
+
+    def is_too_much(count: int) -> bool:
+        try:
+            tomllib.loads("".join(lines[:count]))
+        except tomllib.TOMLDecodeError:  # it ends too early
+            return False
+        except (ValueError, RecursionError):
+            return True
+        return False
+
+    return bisect_left(range(len(lines)), True, key=is_too_much)
 
 
 def _named(globs: tuple[str, ...], *names: str) -> bool:
@@ -235,13 +257,13 @@ class _Reader:
             if not isinstance(value, bool):
                 raise self._wrong(place, kind.name, f"{kind.name} is true or false.")
             return float(value)
-        number = float(value) if isinstance(value, int | float) else math.nan
-        is_right = not isinstance(value, bool) and kind.low < number <= kind.high
-        if not is_right or (kind.is_whole and number != int(number)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_right = is_number and kind.low < value <= kind.high
+        if not is_right or (kind.is_whole and value != int(value)):
             what = "a whole number" if kind.is_whole else "a number"
             least = f"from 1 to {kind.high:g}" if kind.is_whole else f"above 0, up to {kind.high:g}"
             raise self._wrong(place, kind.name, f"{kind.name} is {what} {least}.")
-        return number
+        return float(value)
 
     def _line(self, place: int | None, key: str | None) -> int:
         """The line of a key in a table of rules; of the table, or of the first line, else."""

@@ -21,14 +21,17 @@ WITH graphs AS (
     SELECT project_id, graph_id, graph_name, project_name,
         ROW_NUMBER() OVER (ORDER BY project_id, graph_id) AS graph,
         EPOCH(first_backup_at) / 3600.0 AS first_hour,
-        EPOCH(known_until) / 3600.0 AS until_hour
+        EPOCH(known_until) / 3600.0 AS until_hour,
+        CAST(FLOOR(EPOCH(known_until) / 86400.0) AS BIGINT) AS last_place
     FROM reports.graph_names
     WHERE known_until IS NOT NULL
 ),
 -- Time is in hours, days are counted, since 1970-01-01 UTC: dates are written differently everywhere.
 successes AS (
     SELECT g.graph, b.start_timestamp / 3600000.0 AS hour,
-        CAST(FLOOR(b.start_timestamp / 86400000.0) AS BIGINT) AS place,
+        GREATEST(
+            CAST(FLOOR(b.start_timestamp / 86400000.0) AS BIGINT), g.last_place - 10000
+        ) AS place,
         (b.start_timestamp - LAG(b.start_timestamp) OVER (
             PARTITION BY g.graph, FLOOR(b.start_timestamp / 86400000.0)
             ORDER BY b.start_timestamp
@@ -37,6 +40,7 @@ successes AS (
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
     WHERE b.status = 'success'
 ),
+-- What was before the last 10,000 days is one place more, which is not told.
 daily AS (
     SELECT graph, place, COUNT(*) AS successes, MIN(hour) AS first_hour, MAX(hour) AS last_hour,
         MAX(gap_hours) AS gap_hours
@@ -48,11 +52,10 @@ digits AS (
     UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9
 ),
 spans AS (
-    SELECT graph, until_hour, first_hour,
-        CAST(FLOOR(until_hour / 24.0) AS BIGINT) AS last_place,
+    SELECT graph, until_hour, first_hour, last_place,
         LEAST(
-            CAST(FLOOR(until_hour / 24.0) AS BIGINT)
-            - CAST(FLOOR(LEAST(COALESCE(first_hour, until_hour), until_hour) / 24.0) AS BIGINT),
+            last_place
+                - CAST(FLOOR(LEAST(COALESCE(first_hour, until_hour), until_hour) / 24.0) AS BIGINT),
             9999
         ) AS days
     FROM graphs
@@ -73,6 +76,10 @@ calendar AS (
     SELECT s.graph, s.first_hour, s.until_hour, s.last_place - n.number AS place
     FROM spans AS s
     JOIN numbers AS n ON n.number <= s.days
+    UNION ALL
+    SELECT graph, first_hour, until_hour, last_place - 10000
+    FROM spans
+    WHERE days = 9999
 ),
 filled AS (
     SELECT c.graph, c.place, c.until_hour, COALESCE(d.successes, 0) AS successes, d.first_hour,
@@ -111,3 +118,4 @@ SELECT g.project_id, g.graph_id, g.graph_name, g.project_name,
     END AS oldest_age_hours
 FROM filled AS f
 JOIN graphs AS g ON f.graph = g.graph
+WHERE f.place > g.last_place - 10000

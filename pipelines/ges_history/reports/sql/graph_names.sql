@@ -1,14 +1,16 @@
 -- One name per graph and per project, and until when each is known; the reports take them from here.
 -- Grain: one row per graph (project_id, graph_id) that was ever listed, asked for or backed up.
 -- The name is that of the project's list of graphs, else that of the newest backup by start
--- (then id), else the id. graph_deleted_at is set where the graph has left the project's list.
+-- (then id), else the id. graph_deleted_at is set where the graph has left the project's list, or
+-- stands there while the API answers to its own listing that there is no such graph; such a graph
+-- is not at the source until it is listed without an error.
 -- loaded_at is when the project was last listed, whatever came of it. known_until is when the
 -- graph was last listed without an error, by itself or with its whole project (graph_id '*'), or
 -- the start of its newest backup where that is later and not ahead of the clock. A graph without
 -- any listing is known until its project was last listed.
 -- Columns:
 --   region: Region of the project, or the host of its endpoint.
---   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   graph_deleted_at [UTC]: When a listing first found the graph missing; null while the API knows it.
 --   loaded_at [UTC]: When the project was last listed, whatever came of it.
 --   first_backup_at [UTC]: Start of the graph's first backup known, of any status.
 --   known_until [UTC]: Until when the graph is known; what came later was not listed yet.

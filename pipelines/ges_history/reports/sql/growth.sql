@@ -39,7 +39,7 @@
 -- Now: is_new_level DESC NULLS LAST, mb_per_day DESC NULLS LAST
 -- Empty: no backup of known size succeeded yet
 -- Reads: reports.recent_sizes.
-WITH days AS (
+WITH newest_first AS (
     SELECT project_id, graph_id, graph_name, project_name, day, size_mb,
         SUM(backups) OVER (
             PARTITION BY project_id, graph_id ORDER BY day DESC
@@ -52,7 +52,7 @@ points AS (
         CAST(size_mb AS DOUBLE) AS y,
         ROW_NUMBER() OVER (PARTITION BY project_id, graph_id ORDER BY day DESC) AS place,
         MAX(day) OVER (PARTITION BY project_id, graph_id) AS last_day
-    FROM days
+    FROM newest_first
     WHERE size_mb IS NOT NULL
 ),
 -- place 1 is the newest point: what is after a point has smaller places, what is before larger ones.

@@ -12,7 +12,7 @@
 --   newest_at [UTC]: Start of the newest of them.
 --   deleted: Backups that have left the source.
 --   median_lifetime_days [days]: Median time from their start to their deletion.
---   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   graph_deleted_at [UTC]: When a listing first found the graph missing; null while the API knows it.
 -- Key: project_id, graph_id, backup_method
 -- Time: newest_at
 -- Now: size_mb DESC, backups DESC

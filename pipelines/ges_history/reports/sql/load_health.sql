@@ -18,7 +18,7 @@
 -- Now: CASE WHEN outcome IN ('complete', 'incremental') THEN 1 ELSE 0 END, stale_hours DESC NULLS FIRST
 -- Empty: no graph was listed yet
 -- Reads: ges.listings, reports.graph_names.
-WITH listings AS (
+WITH latest AS (
     SELECT project_id, graph_id, listed_at, outcome, error_code, error_msg, last_complete_at,
         backup_count, requests, restarts,
         CASE
@@ -36,8 +36,8 @@ chosen AS (
         o.restarts, w.outcome AS whole_outcome, w.error_code AS whole_error_code,
         w.error_msg AS whole_error_msg, w.last_complete_at AS whole_complete_at
     FROM reports.graph_names AS n
-    LEFT JOIN listings AS o ON n.project_id = o.project_id AND n.graph_id = o.graph_id
-    LEFT JOIN (SELECT * FROM listings WHERE graph_id = '*') AS w
+    LEFT JOIN latest AS o ON n.project_id = o.project_id AND n.graph_id = o.graph_id
+    LEFT JOIN (SELECT * FROM latest WHERE graph_id = '*') AS w
         ON n.project_id = w.project_id AND n.graph_deleted_at IS NULL
 )
 SELECT project_id, graph_id, graph_name, project_name,

@@ -1,10 +1,11 @@
 -- The figures of each project: what wants attention, what is stored, and how old the last load is.
 -- Grain: one row per project that was ever listed, an empty one too.
 -- Units: MB, MB a day, hours; success_rate_30d from 0 to 1, null where nothing ended.
--- overdue, never_succeeded, stuck and new_levels count graphs at the source, running all backups in
--- progress, anomalies_7d backups started in the last 7 days. attention counts the graphs at the
--- source that are overdue, never had a success, have a stuck backup, a listing that failed or a size
--- that dropped to a new level.
+-- overdue, never_succeeded and new_levels count graphs at the source. running and stuck count
+-- backups, as the report running has them: all of a graph, of deleted graphs, too. anomalies_7d
+-- counts anomalies of backups started in the last 7 days. attention counts the graphs at the source
+-- that are overdue, never had a success, have a stuck backup, a listing that failed or a size that
+-- dropped to a new level.
 -- stored_mb is of all backups at the source. added_30d_mb and removed_30d_mb are of the successes
 -- that started or were deleted on the 30 UTC days that end with that of the last load;
 -- growth_mb_per_day is their difference by 30, and the projections are stored_mb with 30 and 90
@@ -15,7 +16,7 @@
 -- Columns:
 --   region: Region, or the host of the endpoint.
 --   graphs: Graphs known.
---   graphs_at_source: Those that are in the project's list.
+--   graphs_at_source: Those that the API knows: their graph_deleted_at is null.
 --   attention: Graphs at the source that want attention.
 --   overdue: Graphs at the source whose last success is overdue.
 --   never_succeeded: Graphs at the source without any success.

@@ -7,7 +7,7 @@
 -- usual_gap_hours is the median gap between the last 30 successes; longest_gap_hours is of the
 -- gaps that a success ended within the last 90 days. overdue: age_when_known_hours is above twice
 -- the usual gap, so that a load that does not run is no overdue backup; null without a rhythm.
--- graph_deleted_at is set where the graph itself has left its project.
+-- graph_deleted_at is set where the graph itself is gone (see graph_names).
 -- Columns:
 --   last_success_at [UTC]: Start of the last successful backup.
 --   rpo_age_hours [h]: Its age now; a newer one may not be loaded yet.
@@ -15,7 +15,7 @@
 --   longest_gap_hours [h]: Longest gap that a success ended in the last 90 days.
 --   overdue: Whether age_when_known_hours is above twice the usual gap.
 --   successes: Successful backups known.
---   graph_deleted_at [UTC]: When the graph was first missing from its project's list.
+--   graph_deleted_at [UTC]: When a listing first found the graph missing; null while the API knows it.
 --   known_until [UTC]: Until when the graph is known; what came later was not listed yet.
 --   age_when_known_hours [h]: Age of the last success at known_until.
 -- Key: project_id, graph_id
