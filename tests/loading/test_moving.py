@@ -1,5 +1,6 @@
 """A history that moves to another warehouse: what the API forgot is copied, the next load does the rest."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,9 @@ def test_a_copied_history_has_all_rows_and_goes_on(
     the_graph(fleet, "g2").delete_backup("g2-b0")
     fill(the_graph(fleet), 1, first=50)
     outcome = moved.load(emulator)
-    assert (outcome.backups["new"], outcome.backups["deleted"]) == (1, 1)
+    figures = {kind: outcome.backups[kind] for kind in ("new", "changed", "deleted")}
+    assert figures == {"new": 1, "changed": 0, "deleted": 1}
+    assert json.loads(moved.backups["odd"]["new_field"]) == {"nested": [1, "a"]}
     assert moved.deleted == {"g1-b1", "g2-b0"}
     assert moved.load(emulator).outcome == "unchanged"
 
@@ -61,6 +64,9 @@ def test_what_is_there_already_stays_and_repeating_changes_nothing(
     assert_exact(moved, fleet)
 
 
-def test_onto_itself_is_refused(loaded: Warehouse, emulator: Emulator) -> None:
-    with pytest.raises(DatabaseError, match="onto itself"):
-        copy_history(loaded.path, to_database=loaded.path)
+def test_onto_itself_is_refused(loaded: Warehouse, emulator: Emulator, tmp_path: Path) -> None:
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(loaded.path)
+    for path in (loaded.path, link):
+        with pytest.raises(DatabaseError, match="onto itself"):
+            copy_history(loaded.path, to_database=path)

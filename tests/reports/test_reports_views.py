@@ -144,6 +144,14 @@ def test_a_renamed_file_still_answers(name: str, fleet: Path, grown: int, tmp_pa
     assert open_plainly(path) == grown
 
 
+def test_a_name_that_begins_like_a_home_folder_is_that_of_a_file_here(
+    fleet: Path, grown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "~old.duckdb").write_bytes(fleet.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read_report("growth", "~old.duckdb")) == grown
+
+
 def test_a_file_renamed_from_ges_still_answers(tmp_path: Path) -> None:
     path = write_database(tmp_path / "ges.duckdb", graphs=2, backups=60)
     rows = open_plainly(path)

@@ -41,7 +41,8 @@ def script(tmp_path: Path) -> Iterator[dlt.Pipeline]:
         dataset_name="ges",
     )
     yield pipeline
-    pipeline.deactivate()
+    if pipeline.is_active:
+        pipeline.deactivate()
 
 
 def source(emulator: Emulator, **settings: Any) -> Any:
@@ -94,6 +95,18 @@ def test_a_plain_script_runs_twice_and_marks_what_has_gone(
     script.run(source(emulator))
     assert rows_of(script)["g1-b3"]["deleted_at"] == rows["g1-b3"]["deleted_at"]
     assert_holds(script, emulator)
+
+
+def test_the_command_takes_over_what_a_plain_script_has_made(
+    emulator: Emulator, script: dlt.Pipeline, tmp_path: Path
+) -> None:
+    script.run(source(emulator))
+    warehouse = Warehouse(tmp_path / "mine.duckdb")
+    fill(the_graph(emulator.fleet), 1, first=50)
+    outcome = warehouse.load(emulator)
+    assert (outcome.exit_code, outcome.backups["new"], outcome.backups["changed"]) == (0, 1, 0)
+    assert_exact(warehouse, emulator.fleet)
+    assert warehouse.load(emulator).outcome == "unchanged"
 
 
 def test_a_script_of_an_earlier_version_goes_on_with_the_keys_of_today(

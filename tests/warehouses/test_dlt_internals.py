@@ -39,6 +39,7 @@ WHOLE = "dlt's small files come into a folder as a whole, and half ones are pass
 INTERNALS = {
     "dlt.common.configuration.container:Container": SETTINGS,
     "dlt.common.configuration.providers:CustomLoaderDocProvider": SETTINGS,
+    "dlt.common.configuration.providers.toml:TomlProviderReadException": "says where, and no word",
     "dlt.common.configuration.providers:EnvironProvider": "variables without a section are not ours",
     "dlt.common.configuration.specs.base_configuration:is_secret_hint": "a file may hold a secret",
     "dlt.common.configuration.specs.config_providers_context:ConfigProvidersContainer": SETTINGS,
@@ -99,6 +100,7 @@ SIGNATURES = {
         "self table_name"
     ),
     "dlt.destinations.impl.duckdb.duck:DuckDbClient._create_merge_followup_jobs": "self table_chain",
+    "dlt.destinations.impl.duckdb.duck:DuckDbClient._make_add_column_sql": "self new_columns table",
     "dlt.destinations.impl.postgres.postgres:PostgresClient.initialize_storage": "self truncate_tables",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.catalog_name": "self quote casefold",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.warn_if_catalog_equals_dataset_name": (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dlt
 import pyarrow as pa
@@ -16,8 +17,10 @@ from ges_history.errors import DatabaseError
 from ges_history.loading.dlt_settings import dlt_settings
 from ges_history.loading.failures import readable_errors
 from ges_history.loading.packages import Packages
+from ges_history.loading.stored_schema import columns_made
 from ges_history.warehouses import warehouse_for
-from ges_history.warehouses.duckdb_files import history_of
+from ges_history.warehouses.duckdb_file import DuckDbFile
+from ges_history.warehouses.duckdb_files import DuckDbFiles, history_of
 from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
 from ges_history.warehouses.snapshot import parts_of
 
@@ -52,20 +55,41 @@ def copy_history(
     """
     source = history_of(database, destination)
     target = warehouse_for(to_database, to_destination)
-    if source.name == target.name:
+    if _is_one(source, target):
         raise DatabaseError(f"{source.name} would be copied onto itself.")
     copied = {}
+    hints = _json_in(source, wait, say)
     with readable_errors(target), dlt_settings(), source.reading(wait, say) as read:
         projects = read(
             "SELECT project_id AS id FROM ges.listings UNION SELECT id FROM ges.projects"
         )
         for project in sorted(projects.column("id").to_pylist()):
-            copied[project] = _copy_project(read, target, project, wait, say)
+            copied[project] = _copy_project(read, hints, target, project, wait, say)
             say(f"{project}: {copied[project]:,} backups")
     return copied
 
 
-def _copy_project(read: Read, target: Warehouse, project: str, wait: float, say: Say) -> int:
+def _is_one(source: Warehouse, target: Warehouse) -> bool:
+    """Whether two names are of one history."""
+    if isinstance(source, DuckDbFile) and isinstance(target, DuckDbFile):
+        return source.path.resolve() == target.path.resolve()
+    return source.name == target.name
+
+
+def _json_in(source: Warehouse, wait: float, say: Say) -> dict[str, Any]:
+    """dlt's hints for the columns of unknown fields that hold JSON: a warehouse gives them as text."""
+    paths = source.paths if isinstance(source, DuckDbFiles) else []
+    hints: dict[str, Any] = {}
+    for one in map(warehouse_for, paths) if paths else [source]:
+        with readable_errors(one), one.asking(wait, say) as ask:
+            made = columns_made(ask, NAME).items()
+        hints |= {name: {"data_type": "json"} for name, it in made if it["data_type"] == "json"}
+    return hints
+
+
+def _copy_project(
+    read: Read, hints: dict[str, Any], target: Warehouse, project: str, wait: float, say: Say
+) -> int:
     with target.lock(project, wait, say):
         packages = Packages(target, project, say)
         if packages.are_pending:
@@ -74,7 +98,7 @@ def _copy_project(read: Read, target: Warehouse, project: str, wait: float, say:
         with target.asking(wait, say) as ask:
             there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")
         source = dlt.source(_tables, name=NAME, spec=BaseConfiguration)
-        packages.pipeline.extract(source(read, project, there))
+        packages.pipeline.extract(source(read, hints, project, there))
         packages.pipeline.normalize()
         with target.writing(wait, say):
             packages.load()
@@ -83,11 +107,14 @@ def _copy_project(read: Read, target: Warehouse, project: str, wait: float, say:
     return int(counted.column("n")[0].as_py())
 
 
-def _tables(read: Read, project: str, there: pa.Table | None) -> list[DltResource]:
+def _tables(
+    read: Read, hints: dict[str, Any], project: str, there: pa.Table | None
+) -> list[DltResource]:
     """A resource for each table, in the columns and keys of the source.
 
     Args:
         read: Of the history that is copied.
+        hints: dlt's for the columns of `ges.backups` that unknown fields have made.
         project: The project's id.
         there: The listings that the other history has, None where it has no table.
     """
@@ -107,7 +134,7 @@ def _tables(read: Read, project: str, there: pa.Table | None) -> list[DltResourc
             name=table,
             primary_key=KEYS[table],
             write_disposition=UPSERT if table == "listings" else INSERT_ONLY,
-            columns=columns,
+            columns=columns | hints if table == "backups" else columns,
         )
         for table, columns in COLUMNS.items()
     ]

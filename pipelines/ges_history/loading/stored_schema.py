@@ -52,7 +52,7 @@ def with_real_columns(ask: Ask, schema: Schema, own: Schema | None) -> Schema:
         for field in rows.schema
         if field.name not in BACKUP_COLUMNS and not field.name.startswith("_dlt")
     }
-    made = {**(_made_before(ask, schema.name, own) if there.keys() - known.keys() else {}), **known}
+    made = {**(columns_made(ask, schema.name, own) if there.keys() - known.keys() else {}), **known}
     mended: dict[str, TColumnSchema] = {}
     for name, real in there.items():
         said = made[name].get("data_type") if name in made else None
@@ -69,7 +69,7 @@ def with_real_columns(ask: Ask, schema: Schema, own: Schema | None) -> Schema:
     return schema
 
 
-def _made_before(ask: Ask, name: str, own: Schema | None) -> dict[str, TColumnSchema]:
+def columns_made(ask: Ask, name: str, own: Schema | None = None) -> dict[str, TColumnSchema]:
     """The columns of backups in all schemas that the warehouse keeps, and in one's own."""
     stored = ask(_NEWEST_FIRST.format(what="schema", name=name))
     texts = stored.column(0).drop_null().to_pylist() if stored is not None else []

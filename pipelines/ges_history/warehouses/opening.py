@@ -113,7 +113,7 @@ def _attach(connection: "duckdb.DuckDBPyConnection", path: Path, catalog: str) -
 
     if not path.exists():
         raise NoHistory(f"There is no database {path}; run `ges-backups load` to make it.")
-    literal = str(path).replace("'", "''")
+    literal = str(path.absolute()).replace("'", "''")  # DuckDB takes ~ for the user's folder
     try:
         connection.execute(f"ATTACH '{literal}' AS {catalog} (READ_ONLY, TYPE duckdb)")
     except duckdb.Error as error:

@@ -1,13 +1,14 @@
 """What our SQL destinations of dlt have in common; each class stands before dlt's among the bases."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from dlt.common.destination import Destination
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
 
 from ges_backups.rows import BACKUP_COLUMNS
@@ -59,6 +60,13 @@ class MergesInPlace(SqlJobClientWithStagingDataset):
         """dlt's own; no staging dataset is made to be emptied, as a setting may ask for."""
         if truncate_tables is None or set(truncate_tables):
             super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+
+    def _make_add_column_sql(
+        self, new_columns: Sequence[TColumnSchema], table: PreparedTableSchema | None = None
+    ) -> list[str]:
+        """dlt's own; in the rows that are there a new column is null, whatever the schema asks for."""
+        nullable = [{**column, "nullable": True} for column in new_columns]
+        return super()._make_add_column_sql(cast("list[TColumnSchema]", nullable), table)  # type: ignore[arg-type]
 
     def _create_merge_followup_jobs(
         self,
