@@ -97,10 +97,13 @@ def test_a_plain_script_runs_twice_and_marks_what_has_gone(
     assert_holds(script, emulator)
 
 
-def test_the_command_takes_over_what_a_plain_script_has_made(
-    emulator: Emulator, script: dlt.Pipeline, tmp_path: Path
+def test_the_command_takes_over_what_a_script_without_load_ids_has_made(
+    emulator: Emulator, script: dlt.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script.run(source(emulator))
+    with monkeypatch.context() as without:
+        without.setenv("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "false")
+        script.run(source(emulator))
+    assert "_dlt_load_id" not in rows_of(script)["g1-b0"]
     warehouse = Warehouse(tmp_path / "mine.duckdb")
     fill(the_graph(emulator.fleet), 1, first=50)
     outcome = warehouse.load(emulator)
