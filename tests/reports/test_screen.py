@@ -335,6 +335,17 @@ def test_an_empty_project_is_a_screen_too(tmp_path: Path) -> None:
     assert figure(shown, "last load") == "never"
 
 
+def test_a_project_that_was_refused_from_its_first_load_on_is_told(tmp_path: Path) -> None:
+    path = write_database(tmp_path / "refused.duckdb", graphs=0, edge_cases=False)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO ges.projects (id, name) VALUES ('shut', 'shut')")
+        connection.execute(
+            "INSERT INTO ges.listings (project_id, graph_id, listed_at, outcome, error_code)"
+            " VALUES ('shut', '*', now(), 'forbidden', 'GES.0016')"
+        )
+    assert "shut could not be listed: forbidden, GES.0016." in screen(path)
+
+
 @pytest.fixture
 def two_projects(tmp_path: Path) -> Path:
     path = write_database(tmp_path / "two.duckdb", graphs=4, backups=200, edge_cases=False)

@@ -115,8 +115,8 @@ def verdict(graphs: Sequence[Judged]) -> str:
 
 
 def fleet_alarms(fleet: Fleet) -> list[str]:
-    """What is wrong with the whole, before any graph: no load, clocks that do not agree."""
-    return [*_stale(fleet), *_ahead(fleet)]
+    """What is wrong with the whole, before any graph: no load, no listing, clocks that do not agree."""
+    return [*_stale(fleet), *_refused(fleet), *_ahead(fleet)]
 
 
 def _stale(fleet: Fleet) -> Iterable[str]:
@@ -129,6 +129,12 @@ def _stale(fleet: Fleet) -> Iterable[str]:
         yield f"No load{whose} for {least}{_days(newest)}; nothing newer is known."
     if never:
         yield f"No load of {_names(never)} yet."
+
+
+def _refused(fleet: Fleet) -> Iterable[str]:
+    for listing in fleet.refused:
+        why = ", ".join(plain(listing[name]) for name in ("outcome", "error_code") if listing[name])
+        yield f"{plain(listing['project_name'])} could not be listed: {why}."
 
 
 def _ahead(fleet: Fleet) -> Iterable[str]:

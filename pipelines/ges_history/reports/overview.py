@@ -57,8 +57,8 @@ class Fleet:
     """The fleet at one instant, as the views have it.
 
     `projects` are rows of `overview`; `anomalies` are those since a day, the newest first;
-    `failed_ever` counts the failed backups of graphs that never had a success. Rates are from 0
-    to 1, sizes in MB.
+    `failed_ever` counts the failed backups of graphs that never had a success; `refused` has the
+    failed listings of projects without any graph that is known. Rates are from 0 to 1, sizes in MB.
     """
 
     as_of: datetime
@@ -69,6 +69,7 @@ class Fleet:
     health: list[Row]
     anomalies: list[Row]
     failed_ever: dict[Key, int]
+    refused: list[Row]
 
     @cached_property
     def totals(self) -> Row:
@@ -172,11 +173,12 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
     scope = scope or Scope()
     as_of: datetime = read("SELECT CURRENT_TIMESTAMP AS as_of").to_pylist()[0]["as_of"]
     ordered = "SELECT * FROM reports.{} WHERE {{scope}} ORDER BY graph_name, project_id, graph_id"
+    projects = scope.query(read, _PROJECTS)
     recovery = scope.query(read, ordered.format("recovery_point"))
     has_failures_only = any(not row["successes"] for row in recovery)
     return Fleet(
         as_of=as_of,
-        projects=scope.query(read, _PROJECTS),
+        projects=projects,
         recovery=recovery,
         growth=scope.query(read, ordered.format("growth")),
         running=scope.query(read, ordered.format("running") + ", started_at"),
@@ -188,10 +190,19 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
             (row["project_id"], row["graph_id"]): row["failed"]
             for row in (scope.query(read, _FAILED_EVER) if has_failures_only else [])
         },
+        refused=[] if all(row["graphs"] for row in projects) else scope.query(read, _REFUSED),
     )
 
 
 _PROJECTS = "SELECT * FROM reports.overview WHERE {scope} ORDER BY project_name, project_id"
+_REFUSED = """
+SELECT p.project_name, l.outcome, l.error_code
+FROM (SELECT * FROM ges.listings WHERE graph_id = '*' AND {scope}) AS l
+JOIN reports.project_names AS p ON l.project_id = p.project_id
+WHERE l.outcome NOT IN ('complete', 'incremental')
+    AND l.project_id NOT IN (SELECT project_id FROM reports.graph_names)
+ORDER BY p.project_name, l.project_id
+"""
 _NEWEST_FIRST = "ORDER BY started_at DESC, project_id, graph_id, backup_id, kind"
 _ANOMALIES = (
     "SELECT * FROM reports.anomalies WHERE started_at >= CAST(? AS TIMESTAMPTZ) AND {scope} "
