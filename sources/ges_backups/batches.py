@@ -547,7 +547,11 @@ class ProjectLoad:
         ids = list(self._gone)
         gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
         for table in self._known.iter_rows(gone):
-            yield with_marks(whole_rows(table, BACKUP_COLUMNS, self._types), self._gone)
+            made = [
+                name for name in table.column_names if name in {**BACKUP_COLUMNS, **self._types}
+            ]
+            rows = whole_rows(table.select(made), BACKUP_COLUMNS, self._types)
+            yield with_marks(rows, self._gone)
 
     def _of_project(self) -> Batch:
         """The project's row; with the first one, all tables that have none yet."""

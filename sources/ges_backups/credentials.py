@@ -66,7 +66,7 @@ class GesCredentials(CredentialsConfiguration):
         """Take a plain string as an IAM token, which never begins like a JSON object; or fields."""
         given = native_value
         if isinstance(given, str) and given.lstrip().startswith("{"):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 given = json.loads(given)
         elif isinstance(given, str):
             given = {"token": given}
@@ -76,10 +76,8 @@ class GesCredentials(CredentialsConfiguration):
                 f"({_PREFIX.removesuffix('__')})."
             )
         names = self.get_resolvable_fields()
-        if unknown := [name for name in given if name not in names]:
-            raise SettingsError(
-                f"credentials have no field {unknown[0]!r}: there are {', '.join(names)}."
-            )
+        if not given.keys() <= names.keys():  # what else stands there may be a secret
+            raise SettingsError(f"credentials have fields of their own only: {', '.join(names)}.")
         self.update(dict(given))
 
     def on_resolved(self) -> None:

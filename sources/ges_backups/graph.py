@@ -339,20 +339,9 @@ class GraphReader:
         return page
 
     def _fetch_many(self, offsets: Sequence[int], limit: int) -> Generator[Page[Rows]]:
-        """The pages in their order; those that came ahead and are not taken are kept, too."""
-        ahead: dict[int, Page[Rows]] = {}
-
-        def ask(offset: int) -> Page[Rows]:
-            page = ahead[offset] = self._ask(offset, limit)
-            return page
-
-        try:
-            with closing(self._side_by_side(ask, offsets)) as pages:
-                for page in pages:
-                    self._pages.append(ahead.pop(page.offset))
-                    yield page
-        finally:
-            self._pages += ahead.values()
+        """The pages in their order; kept as they come, since of two answers the later one counts."""
+        with closing(self._side_by_side(lambda at: self._fetch(at, limit), offsets)) as pages:
+            yield from pages
 
     def _ask(self, offset: int, limit: int) -> Page[Rows]:
         is_first = not self._pages or not offset

@@ -28,17 +28,17 @@ class Followed:
     Attributes:
         ids: Theirs.
         count: How many backups they list together; None where one of them did not tell.
-        rejected: Their records that do not fit, whatever graph these name: no other's.
+        rejected: Hashes of their records that do not fit, whatever graph these name: no other's.
     """
 
     ids: set[str] = field(default_factory=set)
     count: int | None = 0
-    rejected: set[str] = field(default_factory=set)
+    rejected: set[int] = field(default_factory=set)
 
     def add(self, listing: GraphListing) -> None:
         """Count a graph in."""
         self.ids.add(listing.graph_id)
-        self.rejected |= {record.record for record in listing.rejected}
+        self.rejected |= {hash(record.record) for record in listing.rejected}
         if self.count is None or listing.backup_count is None or listing.error is not None:
             self.count = None
         else:
@@ -116,7 +116,7 @@ def list_unlisted(
             for record in listing.rejected
             if record.graph_id is not None
             and record.graph_id not in followed.ids
-            and record.record not in followed.rejected
+            and hash(record.record) not in followed.rejected
         ],
     )
 

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ges_emulator import Emulator, Fleet
 from ges_history import copy_history
 from ges_history.errors import DatabaseError
+from ges_history.warehouses.duckdb_file import DuckDbFile
+from ges_history.warehouses.snapshot import publish
 from harness import Warehouse, assert_exact, fill, the_graph
 
 
@@ -62,6 +65,19 @@ def test_what_is_there_already_stays_and_repeating_changes_nothing(
     moved.load(emulator)
     assert moved.deleted == {"g1-b0"}
     assert_exact(moved, fleet)
+
+
+def test_what_can_only_be_read_is_copied(
+    loaded: Warehouse, moved: Warehouse, tmp_path: Path
+) -> None:
+    """A snapshot, and a file that another connection reads."""
+    snapshot = tmp_path / "copy.duckdb"
+    publish(DuckDbFile(loaded.path), snapshot)
+    copy_history(snapshot, to_database=moved.path)
+    assert rows_without_loads(moved, "backups") == rows_without_loads(loaded, "backups")
+    with duckdb.connect(str(loaded.path), read_only=True):
+        copy_history(loaded.path, to_database=tmp_path / "other.duckdb")
+    assert len(Warehouse(tmp_path / "other.duckdb").backups) == len(loaded.backups)
 
 
 def test_onto_itself_is_refused(loaded: Warehouse, emulator: Emulator, tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ def test_a_column_that_somebody_added_by_hand_keeps_its_values(
     with duckdb.connect(str(warehouse.path)) as connection:
         connection.execute("ALTER TABLE ges.backups ADD COLUMN remark VARCHAR")
         connection.execute("UPDATE ges.backups SET remark = 'mine'")
-    emulator.fleet.graphs[0].rename("renamed")
-    outcome = warehouse.load(emulator, full=True)
-    assert outcome.backups["changed"] == len(emulator.fleet.graphs[0].backups)
+    graph = emulator.fleet.graphs[0]
+    graph.rename("renamed")
+    graph.delete_backup(graph.backups[0])
+    backups = warehouse.load(emulator, full=True).backups
+    assert (backups["changed"], backups["deleted"]) == (len(graph.backups), 1)
     assert {row["remark"] for row in warehouse.rows("backups")} == {"mine"}

@@ -10,7 +10,7 @@ import pytest
 
 from beginnings import Beginnings
 from ges_backups.errors import CredentialsError
-from ges_emulator import Emulator, Fault, Fleet, Graph, Request, replies
+from ges_emulator import Backup, Emulator, Fault, Fleet, Graph, Request, replies
 from harness import (
     DAY_MS,
     FIELDS,
@@ -816,6 +816,32 @@ def test_what_only_a_page_read_ahead_has_shown_is_kept(ledger: Ledger) -> None:
         emulator.before_answer = None
         ledger.load(emulator, page_size=20)
     assert_exact(ledger, fleet)
+
+
+def test_of_two_answers_for_a_backup_the_later_one_counts_though_its_page_is_the_earlier(
+    ledger: Ledger,
+) -> None:
+    fleet = fleet_of(graphs=1, backups=200)
+    graph = the_graph(fleet)
+    answered: list[int | str | None] = []
+    changed: list[Backup] = []
+
+    def move(request: Request) -> None:
+        offset = request.query["offset"] if request.graph_id else None
+        if isinstance(offset, int) and offset in answered and not changed:
+            assert offset + 19 in answered  # the next page begins with the last row of this one
+            changed.append(graph.backups[offset + 19])
+            changed[0].record["size"] = 77
+            graph.delete_backup(graph.backups[offset + 5])
+        answered.append(offset)
+
+    with Emulator(fleet) as emulator:
+        emulator.before_answer = move
+        later = replies.error(503, "GES.7005", "Busy.", **{"Retry-After": "0.5"})
+        emulator.faults.add(Fault("later", change=lambda _: later), graph_id="g1", at=2)
+        ledger.load(emulator, page_size=20, concurrency=8)
+    assert ledger.outcomes[0].error is None
+    assert ledger.backups[changed[0].id]["size"] == 77
 
 
 def test_an_answer_like_the_last_complete_one_is_read_after_a_listing_that_failed(

@@ -337,13 +337,23 @@ def test_an_empty_project_is_a_screen_too(tmp_path: Path) -> None:
 
 def test_a_project_that_was_refused_from_its_first_load_on_is_told(tmp_path: Path) -> None:
     path = write_database(tmp_path / "refused.duckdb", graphs=0, edge_cases=False)
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("INSERT INTO ges.projects (id, name) VALUES ('shut', 'shut')")
-        connection.execute(
-            "INSERT INTO ges.listings (project_id, graph_id, listed_at, outcome, error_code)"
-            " VALUES ('shut', '*', now(), 'forbidden', 'GES.0016')"
-        )
-    assert "shut could not be listed: forbidden, GES.0016." in screen(path)
+
+    def is_told_after(*statements: str) -> bool:
+        with duckdb.connect(str(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        return "shut could not be listed: forbidden, GES.0016." in screen(path)
+
+    assert is_told_after(
+        "INSERT INTO ges.projects (id, name) VALUES ('shut', 'shut')",
+        "INSERT INTO ges.listings (project_id, graph_id, listed_at, outcome, error_code)"
+        " VALUES ('shut', '*', now(), 'forbidden', 'GES.0016')",
+    )
+    assert is_told_after(
+        "INSERT INTO ges.graphs (id, project_id, name, deleted_at) VALUES ('g', 'shut', 'g', now())"
+    )
+    graphs_by_themselves = '{"deleted_graphs_asked_at": 9e9}'
+    assert not is_told_after(f"UPDATE ges.projects SET cursor = '{graphs_by_themselves}'")
 
 
 @pytest.fixture

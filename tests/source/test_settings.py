@@ -36,8 +36,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no endpoint": ({"endpoint": None}, "No endpoint: set SOURCES__GES_BACKUPS__ENDPOINT"),
     "region that is none": ({"endpoint": None, "region": "eu/../x"}, "region 'eu/../x'"),
     "a token that is a number": ({"credentials": {"token": 5}}, "CREDENTIALS__TOKEN must be text"),
-    "a field that credentials lack": ({"credentials": {"tokn": "x"}}, "no field 'tokn'"),
-    "the same as JSON": ({"credentials": '{"tokn": "x"}'}, "no field 'tokn'"),
+    "a field that credentials lack": (
+        {"credentials": {"tokn": "x"}},
+        "fields of their own only: token",
+    ),
+    "the same as JSON": ({"credentials": '{"tokn": "x"}'}, "fields of their own only: token"),
     "half of a JSON object": ({"credentials": '{"token": "x"'}, "or a JSON object"),
     "credentials that are a list": ({"credentials": ["x"]}, "credentials must be a token, or"),
     "page size 0": ({"page_size": 0}, "page_size must be auto or a whole number from 1 to 10000"),

@@ -194,6 +194,14 @@ def test_what_a_killed_one_has_left_goes_with_the_next(loaded: Warehouse, tmp_pa
     assert {name for name in names if "new-" in name or "mine" in name} == of_others
 
 
+def test_a_name_that_begins_like_a_home_folder_is_that_of_a_file_here(
+    loaded: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    snapshot = Path("~copy.duckdb")
+    assert [publish(DuckDbFile(loaded.path), snapshot) for _ in range(2)] == [True, False]
+
+
 def test_a_load_into_a_snapshot_is_refused(
     loaded: Warehouse, emulator: Emulator, snapshot: Path
 ) -> None:

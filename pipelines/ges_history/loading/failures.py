@@ -91,7 +91,7 @@ def readable_error(error: BaseException, warehouse: Warehouse) -> BaseException:
             error.step, "What was listed is kept, and the next load takes it up again."
         )
         return DatabaseError(f"The {error.step} step failed: {reason_of(error, warehouse)} {kept}")
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, PermissionError) and error.filename:
         return DatabaseError(f"{error.filename} cannot be used: {error.strerror}.")
     return DatabaseError(
         f"{reason_of(error, warehouse)} The next load starts where this one ended."

@@ -21,6 +21,7 @@ from ges_history.loading.stored_schema import columns_made
 from ges_history.warehouses import warehouse_for
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.duckdb_files import DuckDbFiles, history_of
+from ges_history.warehouses.layout import quoted
 from ges_history.warehouses.seam import Read, Say, Warehouse, quiet
 from ges_history.warehouses.snapshot import parts_of
 
@@ -58,8 +59,8 @@ def copy_history(
     if _is_one(source, target):
         raise DatabaseError(f"{source.name} would be copied onto itself.")
     copied = {}
-    hints = _json_in(source, wait, say)
     with readable_errors(target), dlt_settings(), source.reading(wait, say) as read:
+        hints = _json_in(source, read, wait, say)
         projects = read(
             "SELECT project_id AS id FROM ges.listings UNION SELECT id FROM ges.projects"
         )
@@ -76,15 +77,23 @@ def _is_one(source: Warehouse, target: Warehouse) -> bool:
     return source.name == target.name
 
 
-def _json_in(source: Warehouse, wait: float, say: Say) -> dict[str, Any]:
-    """dlt's hints for the columns of unknown fields that hold JSON: a warehouse gives them as text."""
-    paths = source.paths if isinstance(source, DuckDbFiles) else []
-    hints: dict[str, Any] = {}
-    for one in map(warehouse_for, paths) if paths else [source]:
-        with readable_errors(one), one.asking(wait, say) as ask:
-            made = columns_made(ask, NAME).items()
-        hints |= {name: {"data_type": "json"} for name, it in made if it["data_type"] == "json"}
-    return hints
+def _json_in(source: Warehouse, read: Read, wait: float, say: Say) -> dict[str, Any]:
+    """dlt's hints for the columns of unknown fields that hold JSON: a warehouse gives them as text.
+
+    DuckDB knows them by their type; elsewhere they are asked for, which holds nothing.
+    """
+    if isinstance(source, DuckDbFile | DuckDbFiles):
+        names = read("SELECT * FROM ges.backups LIMIT 0").column_names
+        kinds = read(
+            f"SELECT {', '.join(f'typeof({quoted(name)}) AS {quoted(name)}' for name in names)}"
+            " FROM ges.backups LIMIT 1"
+        ).to_pylist()
+        columns = [name for kind in kinds for name in names if kind[name] == "JSON"]
+    else:
+        with source.asking(wait, say) as ask:
+            made = columns_made(ask, NAME)
+        columns = [name for name, it in made.items() if it.get("data_type") == "json"]
+    return {name: {"data_type": "json"} for name in columns}
 
 
 def _copy_project(

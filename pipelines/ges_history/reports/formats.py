@@ -27,6 +27,7 @@ SUFFIXES = {
 }
 """The format that a file's name asks for."""
 EXCEL_ROWS = 1_048_576
+LONGEST_CELL = 32_767
 """Rows of a sheet, its heading included."""
 
 
@@ -99,10 +100,10 @@ def as_excel(table: "pa.Table") -> bytes:
 
 
 def _printable(value: object) -> object:
-    """Text without the signs that a sheet refuses."""
+    """Text without the signs that a sheet refuses, as long as a cell can be."""
     if not isinstance(value, str):
         return value
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)[:LONGEST_CELL]
 
 
 def _keep_as_text(columns: Iterable[Iterable[Any]]) -> None:

@@ -1,5 +1,6 @@
 """The fleet at one instant: the rows of the views that screen and page begin with."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -190,18 +191,62 @@ def read_fleet(read: Read, scope: Scope | None = None, since: date | None = None
             (row["project_id"], row["graph_id"]): row["failed"]
             for row in (scope.query(read, _FAILED_EVER) if has_failures_only else [])
         },
-        refused=[] if all(row["graphs"] for row in projects) else scope.query(read, _REFUSED),
+        refused=_refused(read, projects),
     )
 
 
+def _refused(read: Read, projects: list[Row]) -> list[Row]:
+    empty = [row for row in projects if not row["graphs_at_source"]]
+    at_once = listed_at_once(read) if empty else {}
+    listed = [
+        {**row, **at_once[row["project_id"]]} for row in empty if row["project_id"] in at_once
+    ]
+    return [row for row in listed if row["outcome"] not in HEALTHY]
+
+
+def listed_at_once(read: Read) -> dict[str, Row]:
+    """The projects whose latest listing was of all backups at once, and how that went, by id.
+
+    Columns: `outcome`, `error_code`, `requests`, `known_until` (when it was last listed without an
+    error), `stale_hours` since then.
+    """
+    found: dict[str, Row] = {}
+    for row in read(_LISTED_AT_ONCE).to_pylist():
+        listed_at, asked_at = row.pop("listed_at"), _asked_at(row.pop("cursor"))
+        if asked_at < listed_at.timestamp():  # graphs were not listed by themselves since
+            found[row.pop("project_id")] = row
+    return found
+
+
+def _asked_at(cursor: str | None) -> float:
+    """When graphs that are listed by themselves last asked what deleted ones have left."""
+    try:
+        return float(json.loads(cursor or "{}")["deleted_graphs_asked_at"])
+    except (ValueError, TypeError, KeyError):
+        return 0.0
+
+
 _PROJECTS = "SELECT * FROM reports.overview WHERE {scope} ORDER BY project_name, project_id"
-_REFUSED = """
-SELECT p.project_name, l.outcome, l.error_code
-FROM (SELECT * FROM ges.listings WHERE graph_id = '*' AND {scope}) AS l
-JOIN reports.project_names AS p ON l.project_id = p.project_id
-WHERE l.outcome NOT IN ('complete', 'incremental')
-    AND l.project_id NOT IN (SELECT project_id FROM reports.graph_names)
-ORDER BY p.project_name, l.project_id
+_LISTED_AT_ONCE = """
+WITH latest AS (
+    SELECT project_id, MAX(listed_at) AS listed_at
+    FROM ges.listings
+    GROUP BY project_id
+),
+at_once AS (
+    SELECT w.project_id, w.outcome, w.error_code, COALESCE(w.requests, 0) AS requests, w.listed_at,
+        CASE
+            WHEN w.outcome IN ('complete', 'incremental') THEN w.listed_at
+            ELSE COALESCE(GREATEST(w.last_read_at, w.last_complete_at), w.last_complete_at)
+        END AS known_until
+    FROM ges.listings AS w
+    JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
+    WHERE w.graph_id = '*'
+)
+SELECT a.project_id, a.outcome, a.error_code, a.requests, a.listed_at, a.known_until,
+    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(a.known_until)) / 3600.0 AS stale_hours, p.cursor
+FROM at_once AS a
+LEFT JOIN ges.projects AS p ON a.project_id = p.id
 """
 _NEWEST_FIRST = "ORDER BY started_at DESC, project_id, graph_id, backup_id, kind"
 _ANOMALIES = (

@@ -140,7 +140,7 @@ def _check_target(warehouse: Warehouse, file: Path) -> None:
 def is_snapshot(file: Path) -> bool:
     """Whether a file is a snapshot: the tables and reports of a history, and nothing of dlt's."""
     try:
-        with duckdb.connect(str(file), read_only=True) as connection:
+        with duckdb.connect(str(file.absolute()), read_only=True) as connection:
             rows = connection.execute(
                 "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
             ).fetchall()

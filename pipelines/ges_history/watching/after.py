@@ -113,6 +113,7 @@ class Watched:
         self._warn = warn
         self._say = say
         self._failed: list[str] = []
+        self._done = "The history is loaded"
         self._ping = Ping(wishes.ping, partial_fails=wishes.partial_fails, say=warn)
 
     def __enter__(self) -> "Watched":
@@ -143,6 +144,8 @@ class Watched:
             wait: Seconds to wait for another load that holds the warehouse.
         """
         wishes, failed = self._wishes, self._failed
+        if outcome.exit_code == 1:
+            self._done = "Nothing could be loaded"
         if wishes.publish and outcome.exit_code != 1:
             with self._told(warehouse, "snapshot"):
                 self._publish(warehouse, wishes.publish, wait)
@@ -162,9 +165,7 @@ class Watched:
             if stop := stop_under(error):
                 raise stop from error
             why = _reason(error, warehouse)
-            self._failed.append(
-                f"The history is loaded; what should follow is not done ({what}): {why}"
-            )
+            self._failed.append(f"{self._done}; what should follow is not done ({what}): {why}")
             self._warn(self._failed[-1])
 
     def _publish(self, warehouse: Warehouse, path: Path, wait: float) -> None:

@@ -4,7 +4,6 @@ The SQL is DuckDB's, plain enough to run transpiled on PostgreSQL. Instants are 
 a graph are as of `known_until`, the time when it was last listed without an error.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from ges_history.reports.overview import Scope
+from ges_history.reports.overview import Scope, listed_at_once
 from ges_history.warehouses.seam import Read
 
 RECENT_SIZES, EARLIER_SIZES = 3, 30
@@ -128,28 +127,6 @@ SELECT project_id, MAX(name) AS name, MAX(region) AS region, MAX(loaded_at) AS l
 FROM loads
 GROUP BY project_id
 ORDER BY project_id
-"""
-
-LISTED_AT_ONCE = """
-WITH latest AS (
-    SELECT project_id, MAX(listed_at) AS listed_at
-    FROM ges.listings
-    GROUP BY project_id
-),
-at_once AS (
-    SELECT w.project_id, w.outcome, w.error_code, COALESCE(w.requests, 0) AS requests, w.listed_at,
-        CASE
-            WHEN w.outcome IN ('complete', 'incremental') THEN w.listed_at
-            ELSE COALESCE(GREATEST(w.last_read_at, w.last_complete_at), w.last_complete_at)
-        END AS known_until
-    FROM ges.listings AS w
-    JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
-    WHERE w.graph_id = '*'
-)
-SELECT a.project_id, a.outcome, a.error_code, a.requests, a.listed_at, a.known_until,
-    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(a.known_until)) / 3600.0 AS stale_hours, p.cursor
-FROM at_once AS a
-LEFT JOIN ges.projects AS p ON a.project_id = p.id
 """
 
 SOME = frozenset({"sizes", "anomalies"})
@@ -312,7 +289,7 @@ def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
     for (project_id, _), row in graphs.items():
         if row["usual_gap_hours"] is not None:
             rhythms[project_id].append(row["usual_gap_hours"])
-    at_once = dict(_listed_at_once(read))
+    at_once = listed_at_once(read)
     projects = [
         Project(
             **row,
@@ -326,15 +303,6 @@ def read_facts(read: Read, parts: Collection[str] = SOME) -> Facts:
         for row in read(PROJECTS).to_pylist()
     ]
     return Facts(tuple(Graph(**row) for row in graphs.values()), tuple(projects))
-
-
-def _listed_at_once(read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The projects whose latest listing was of all backups at once, and how that went."""
-    for row in read(LISTED_AT_ONCE).to_pylist():
-        listed_at, cursor = row.pop("listed_at"), json.loads(row.pop("cursor") or "{}")
-        graphs_asked_at = cursor.get("deleted_graphs_asked_at", 0)  # while graphs are listed alone
-        if graphs_asked_at < listed_at.timestamp():
-            yield row.pop("project_id"), row
 
 
 def _stale_after(rhythms: list[float]) -> float:
