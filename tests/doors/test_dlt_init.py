@@ -92,7 +92,8 @@ def test_works_nested_in_another_package(project: Path, only_dlt: Environment) -
 
 
 def test_what_is_not_set_is_said(project: Path, only_dlt: Environment) -> None:
-    done = attempt([only_dlt.python, "ges_backups_pipeline.py"], project)
+    own = str(project / "dlt_data")  # dlt's usual folder may hold a pipeline of this name
+    done = attempt([only_dlt.python, "ges_backups_pipeline.py"], project, DLT_DATA_DIR=own)
     assert done.returncode != 0
     assert "ges_backups" in done.stderr
     assert "project_id" in done.stderr or "credentials" in done.stderr.lower()
