@@ -58,8 +58,9 @@ class Fleet:
     """The fleet at one instant, as the views have it.
 
     `projects` are rows of `overview`; `anomalies` are those since a day, the newest first;
-    `failed_ever` counts the failed backups of graphs that never had a success; `refused` has the
-    failed listings of projects without any graph that is known. Rates are from 0 to 1, sizes in MB.
+    `failed_ever` counts the failed backups of graphs that never had a success; `refused` are the
+    projects without a graph at the source whose own listing failed last. Rates are from 0 to 1,
+    sizes in MB.
     """
 
     as_of: datetime
