@@ -74,6 +74,16 @@ for _name in ("id", "graph_id", "project_id", "start_timestamp", "started_at"):
     BACKUP_COLUMNS[_name]["nullable"] = False
 
 
+def unknown_columns(names: Iterable[str]) -> list[str]:
+    """Those of the columns of `ges.backups` that fields have made which the source does not know."""
+    return [name for name in names if name not in BACKUP_COLUMNS and not name.startswith("_dlt")]
+
+
+def stray_column(name: str) -> str:
+    """Where values go, as text, that the column of their name cannot hold: another load chose its type."""
+    return f"{name}__v_text"
+
+
 def backups_table(
     batches: Iterable[pa.RecordBatch | pa.Table],
     project_id: str,

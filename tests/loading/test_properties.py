@@ -790,30 +790,45 @@ def test_pages_that_are_read_side_by_side_survive_a_list_that_moves(ledger: Ledg
     assert_exact(ledger, fleet)
 
 
+def load_with_a_late_page(ledger: Ledger, fleet: Fleet, move: Callable[[int], None]) -> set[int]:
+    """Load by pages of 20, the second one late: before it is answered, `move` gets its offset.
+
+    Returns:
+        The offsets that had been answered by then.
+    """
+    answered: list[int] = []
+    before: list[set[int]] = []
+
+    def wait_for_it(request: Request) -> None:
+        if not request.graph_id:
+            return
+        offset = int(request.query["offset"])
+        if offset in answered and not before:
+            before.append(set(answered))
+            move(offset)
+        answered.append(offset)
+
+    with Emulator(fleet) as emulator:
+        emulator.before_answer = wait_for_it
+        later = replies.error(503, "GES.7005", "Busy.", **{"Retry-After": "0.5"})
+        emulator.faults.add(Fault("later", change=lambda _: later), graph_id="g1", at=2)
+        ledger.load(emulator, page_size=20, concurrency=8)
+    assert ledger.outcomes[0].error is None
+    return before[0]
+
+
 def test_what_only_a_page_read_ahead_has_shown_is_kept(ledger: Ledger) -> None:
     fleet = fleet_of(graphs=1, backups=200)
     graph = the_graph(fleet)
     short_lived = graph.backups[140]
-    answered: list[int | str | None] = []
-    seen_before_it_went: list[bool] = []
 
-    def move(request: Request) -> None:
-        offset = request.query["offset"] if request.graph_id else None
-        if offset in answered and not seen_before_it_went:  # the one that was told to come later
-            seen_before_it_went.append(133 in answered)
-            delete_first(graph)
-            graph.delete_backup(short_lived)
-        answered.append(offset)
+    def move(_: int) -> None:
+        delete_first(graph)
+        graph.delete_backup(short_lived)
 
+    assert 133 in load_with_a_late_page(ledger, fleet, move)
+    assert short_lived.id in ledger.deleted
     with Emulator(fleet) as emulator:
-        emulator.before_answer = move
-        later = replies.error(503, "GES.7005", "Busy.", **{"Retry-After": "0.5"})
-        emulator.faults.add(Fault("later", change=lambda _: later), graph_id="g1", at=2)
-        ledger.load(emulator, page_size=20, concurrency=8)
-        assert seen_before_it_went[0]
-        assert ledger.outcomes[0].error is None
-        assert short_lived.id in ledger.deleted
-        emulator.before_answer = None
         ledger.load(emulator, page_size=20)
     assert_exact(ledger, fleet)
 
@@ -823,24 +838,17 @@ def test_of_two_answers_for_a_backup_the_later_one_counts_though_its_page_is_the
 ) -> None:
     fleet = fleet_of(graphs=1, backups=200)
     graph = the_graph(fleet)
-    answered: list[int | str | None] = []
+    late: list[int] = []
     changed: list[Backup] = []
 
-    def move(request: Request) -> None:
-        offset = request.query["offset"] if request.graph_id else None
-        if isinstance(offset, int) and offset in answered and not changed:
-            assert offset + 19 in answered  # the next page begins with the last row of this one
-            changed.append(graph.backups[offset + 19])
-            changed[0].record["size"] = 77
-            graph.delete_backup(graph.backups[offset + 5])
-        answered.append(offset)
+    def move(offset: int) -> None:
+        late.append(offset)
+        changed.append(graph.backups[offset + 19])
+        changed[0].record["size"] = 77
+        graph.delete_backup(graph.backups[offset + 5])
 
-    with Emulator(fleet) as emulator:
-        emulator.before_answer = move
-        later = replies.error(503, "GES.7005", "Busy.", **{"Retry-After": "0.5"})
-        emulator.faults.add(Fault("later", change=lambda _: later), graph_id="g1", at=2)
-        ledger.load(emulator, page_size=20, concurrency=8)
-    assert ledger.outcomes[0].error is None
+    answered = load_with_a_late_page(ledger, fleet, move)
+    assert late[0] + 19 in answered  # the next page begins with the last row of the late one
     assert ledger.backups[changed[0].id]["size"] == 77
 
 

@@ -11,7 +11,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TColumnSchema, TStoredSchema
 
 from ges_backups.known import Ask
-from ges_backups.rows import BACKUP_COLUMNS
+from ges_backups.rows import stray_column, unknown_columns
 
 _NEWEST_FIRST = (
     "SELECT {what} FROM {{_dlt_version}} WHERE schema_name = '{name}' ORDER BY inserted_at DESC"
@@ -48,16 +48,15 @@ def with_real_columns(ask: Ask, schema: Schema, own: Schema | None) -> Schema:
         return schema
     known = schema.tables["backups"]["columns"]
     there = {
-        field.name: _data_type(field.type)
-        for field in rows.schema
-        if field.name not in BACKUP_COLUMNS and not field.name.startswith("_dlt")
+        name: _data_type(rows.schema.field(name).type)
+        for name in unknown_columns(rows.column_names)
     }
     made = {**(columns_made(ask, schema.name, own) if there.keys() - known.keys() else {}), **known}
+    strays = set(map(stray_column, made))
     mended: dict[str, TColumnSchema] = {}
     for name, real in there.items():
         said = made[name].get("data_type") if name in made else None
-        is_stray = name.endswith("__v_text") and name.removesuffix("__v_text") in made
-        if real is None or not (said or is_stray):
+        if real is None or not (said or name in strays):
             continue
         kind = said if (real, said) == ("text", "json") else real
         if name not in known or kind != said:

@@ -26,6 +26,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.sql_client import SqlClientBase
 
+from ges_backups.rows import stray_column
 from ges_history.causes import is_out_of_memory
 from ges_history.warehouses.duckdb_file import as_set
 from ges_history.warehouses.layout import stored_in
@@ -33,7 +34,6 @@ from ges_history.warehouses.rollback_journal import NEVER, RollbackJournal
 from ges_history.warehouses.sql_destination import (
     MergesInPlace,
     ResolvedOnce,
-    stray_column,
     unknown_fields,
 )
 

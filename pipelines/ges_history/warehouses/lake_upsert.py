@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
+from ges_backups.rows import stray_column
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import LakeStorage, partition_of, schema_of
 from ges_history.warehouses.layout import quoted, stored_in, text
@@ -157,7 +158,7 @@ class _Upsert:
             again = f"CAST(TRY_CAST({quoted(name)} AS {to}) AS VARCHAR)"
             count = self._number(f"SELECT count(*) FROM files WHERE {lost} {again}")
             if count:
-                strays[name] = f"{name}__v_text"
+                strays[name] = stray_column(name)
         return strays
 
     def _cast(self, name: str, type_: str, present: dict[str, str]) -> str:

@@ -27,11 +27,11 @@ from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.insert_job_client import InsertValuesLoadJob
 from dlt.destinations.sql_client import raise_database_error
 
+from ges_backups.rows import stray_column
 from ges_history.warehouses.postgres_keys import INSERT_ONLY, KEYS, ensure_keys
 from ges_history.warehouses.sql_destination import (
     MergesInPlace,
     ResolvedOnce,
-    stray_column,
     unknown_fields,
 )
 

@@ -86,9 +86,7 @@ def _remove_what_a_kill_left(file: Path) -> None:
     """New snapshots of this name whose process no longer lives, and which nobody writes, elsewhere."""
     new_name = re.compile(rf"{re.escape(_begin(file))}([0-9]{{1,9}})(\.wal)?")
     with suppress(OSError):
-        names = sorted(
-            path.name for path in file.parent.iterdir()
-        )  # a database before its log, which goes with it
+        names = [path.name for path in file.parent.iterdir()]
         processes = {name: int(found[1]) for name in names if (found := new_name.fullmatch(name))}
         for name, process in processes.items():
             path = file.with_name(name)

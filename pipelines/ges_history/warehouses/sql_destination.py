@@ -11,7 +11,7 @@ from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
 
-from ges_backups.rows import BACKUP_COLUMNS
+from ges_backups.rows import unknown_columns
 
 
 class ResolvedOnce(Destination[Any, Any]):
@@ -39,14 +39,7 @@ class ResolvedOnce(Destination[Any, Any]):
 
 def unknown_fields(table: str, columns: Iterable[str]) -> list[str]:
     """Those of a table's columns that fields have made which the source does not know."""
-    if table != "backups":
-        return []
-    return [name for name in columns if name not in BACKUP_COLUMNS and not name.startswith("_dlt")]
-
-
-def stray_column(name: str) -> str:
-    """Where values go, as text, that the column of their name cannot hold: another load chose its type."""
-    return f"{name}__v_text"
+    return unknown_columns(columns) if table == "backups" else []
 
 
 class MergesInPlace(SqlJobClientWithStagingDataset):
