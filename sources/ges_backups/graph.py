@@ -357,7 +357,7 @@ class GraphReader:
             return page
 
         with moved_where_refused(offset):
-            return self._size.ask(limit, fetch)
+            return self._size.ask("backups" if self._asked_for else PROJECT_WIDE, limit, fetch)
 
     def _count_request(self) -> None:
         self._requests += 1

@@ -2,6 +2,7 @@
 
 No maximum is documented. A server may answer fewer rows than asked for, which costs nothing, or
 refuse the limit with 400: then it is asked for fewer, and what it took is kept for all its graphs.
+What one endpoint has taken says nothing of what another will take.
 """
 
 import threading
@@ -16,7 +17,7 @@ SIZES = (1000, 500, 200, 100, 10)
 
 
 class PageSize:
-    """The rows to ask for at one endpoint; one object for all graphs and threads of a run.
+    """The rows to ask one server for; one object for all graphs and threads of a run.
 
     Args:
         rows: A size that is asked for whatever the server says; None finds the largest.
@@ -37,7 +38,7 @@ class PageSize:
         self._is_fixed = rows is not None
         self._rows = rows or SIZES[0]
         self._most: int | None = None
-        self._taken = 0
+        self._taken: dict[str, int] = {}
         self._learned_at = now
         self._lock = threading.Lock()
         if learned and not self._is_fixed and 0 <= now - learned["learned_at"] < retry_seconds:
@@ -68,34 +69,36 @@ class PageSize:
         if not self._is_fixed and rows < min(asked, self._rows):
             self._most = rows
 
-    def ask(self, limit: int, fetch: Callable[[int], T]) -> T:
-        """What `fetch` brings for so many rows, or for the most below that the server takes.
+    def ask(self, endpoint: str, limit: int, fetch: Callable[[int], T]) -> T:
+        """What `fetch` brings for so many rows, or for the most below that the endpoint takes.
 
         Raises:
             RequestRefused: As the server answered to `limit`, where it takes no smaller one either.
         """
-        asked = min(limit, self._rows)
+        asked, taken = min(limit, self._rows), self._taken.get(endpoint, SIZES[-1])
         try:
             answer = fetch(asked)
         except RequestRefused as refused:
-            if self._is_fixed or refused.status != 400 or asked <= max(self._taken, SIZES[-1]):
+            if self._is_fixed or refused.status != 400 or asked <= taken:
                 raise
-            answer = self._ask_for_fewer(asked, fetch, refused)
-        else:
-            self._taken = max(self._taken, asked)
+            asked, answer = self._ask_for_fewer(asked, fetch, refused)
+            with self._lock:
+                self._rows = min(self._rows, asked)
+        with self._lock:
+            self._taken[endpoint] = max(self._taken.get(endpoint, SIZES[-1]), asked)
         return answer
 
-    def _ask_for_fewer(self, asked: int, fetch: Callable[[int], T], refused: RequestRefused) -> T:
+    @staticmethod
+    def _ask_for_fewer(
+        asked: int, fetch: Callable[[int], T], refused: RequestRefused
+    ) -> tuple[int, T]:
+        """So many rows were taken at last, and the answer."""
         for rows in (size for size in SIZES if size < asked):
             try:
-                answer = fetch(rows)
+                return rows, fetch(rows)
             except RequestRefused as error:
                 if error.status != 400:
                     raise
-                continue
-            with self._lock:
-                self._rows, self._taken = min(self._rows, rows), max(self._taken, rows)
-            return answer
         raise refused
 
     def to_state(self) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def fetch_graphs(
 
     def fetch(offset: int, limit: int) -> Page[list[Any]]:
         with moved_where_refused(offset):
-            page = size.ask(limit, lambda rows: ask(offset, rows))
+            page = size.ask("graphs", limit, lambda rows: ask(offset, rows))
         records.update(zip(page.keys, page.rows, strict=True))
         return page
 

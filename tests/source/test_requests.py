@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
+from ges_backups.errors import RequestRefused
 from ges_backups.graph import PROJECT_WIDE, GraphListing, ListingOptions
 from ges_backups.page_size import SIZES, PageSize
 from ges_backups.pool import GraphPool, fetch_graphs
@@ -440,6 +441,18 @@ def test_a_server_that_refuses_a_limit_is_asked_for_fewer_once(
         for now, begins in ((150.0, asked[-1]), (100.0 + 86_400, 1000), (99.0, 1000)):
             later = PageSize(learned=state, now=now, retry_seconds=86_400)
             assert later.rows == begins
+
+
+def test_what_one_endpoint_takes_says_nothing_of_another() -> None:
+    size = PageSize()
+    assert size.ask("graphs", 1000, lambda rows: rows) == 1000
+
+    def at_most_100(rows: int) -> int:
+        if rows > 100:
+            raise RequestRefused("limit", path="/v2/p/graphs/g/backups", status=400)
+        return rows
+
+    assert size.ask("backups", 1000, at_most_100) == size.rows == 100
 
 
 @pytest.mark.parametrize("size", [None, 77], ids=["auto", "fixed"])
