@@ -377,7 +377,7 @@ class ProjectLoad:
         if listing.last_complete_at:
             complete_at = datetime.fromtimestamp(listing.last_complete_at, UTC)
         read_at = known.last_read_at if known else None
-        if listing.outcome in GOOD:
+        if listing.outcome in GOOD and not self._options.window:
             read_at = listing.listed_at
         error = listing.error
         return {

@@ -19,7 +19,6 @@ from dlt.common.destination.exceptions import (
     SqlClientNotAvailable,
 )
 
-from .graph import GOOD
 from .listing import Cursor
 
 Ask = Callable[[str], "pa.Table | None"]
@@ -39,7 +38,7 @@ class KnownListing:
     Attributes:
         outcome: What came of it.
         last_complete_at: When a complete listing of the graph last began.
-        last_read_at: When one that ended without an error last began.
+        last_read_at: When one that ended without an error, and was of no window, last began.
         cursor: None where it has none, or the load that wrote it is not complete.
     """
 
@@ -183,8 +182,7 @@ def _listing(row: dict[str, Any], complete: set[str]) -> KnownListing:
     counts = row.get("_dlt_load_id") in complete
     cursor = Cursor.from_json(row.get("cursor")) if counts else None
     complete_at = row["last_complete_at"]
-    read_at = row["listed_at"] if row["outcome"] in GOOD else row.get("last_read_at")
-    return KnownListing(row["outcome"], complete_at, read_at or complete_at, cursor)
+    return KnownListing(row["outcome"], complete_at, row.get("last_read_at") or complete_at, cursor)
 
 
 def ask_the_pipeline(sql: str) -> pa.Table | None:

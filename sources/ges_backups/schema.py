@@ -114,7 +114,7 @@ LISTING_COLUMNS: dict[str, Any] = {
     },
     "last_read_at": {
         "data_type": "timestamp",
-        "description": "When a listing of the graph that ended without an error last began, UTC.",
+        "description": "When one without an error, and not of a window of starts only, last began, UTC.",
     },
     "cursor": {
         "data_type": "text",

@@ -11,6 +11,7 @@ import pytest
 from beginnings import Beginnings
 from ges_backups.errors import CredentialsError
 from ges_emulator import Backup, Emulator, Fault, Fleet, Graph, Request, replies
+from ges_history.reports.read import read_table
 from harness import (
     DAY_MS,
     FIELDS,
@@ -732,6 +733,30 @@ def test_a_window_loads_its_backups_marks_nothing_and_moves_no_cursor(
         assert not {"g1-b20", "g1-b21"} & warehouse.listed
         warehouse.load(emulator, page_size=page_size)
     assert_exact(warehouse, fleet)
+
+
+def test_a_window_says_nothing_of_what_is_newer(warehouse: Warehouse) -> None:
+    fleet = fleet_of(graphs=2, backups=3)
+    fleet.graphs[1].delete_backup("g2-b0")
+    day = datetime.fromtimestamp(FIRST_MS / 1000, UTC)
+    window: dict[str, Any] = {"since": day, "until": day + timedelta(days=1)}
+
+    def known_until() -> dict[str, datetime | None]:
+        names = read_table("recovery_point", warehouse.path).to_pylist()
+        return {row["graph_id"]: row["known_until"] for row in names}
+
+    with Emulator(fleet) as emulator:
+        warehouse.load(emulator, **window)
+        assert known_until() == {"g1": day, "g2": None}  # of g1 a backup was seen
+        warehouse.load(emulator)
+        listed = {key: row["listed_at"] for key, row in warehouse.listings.items()}
+        assert known_until() == listed
+        warehouse.load(emulator, **window)
+        assert {key: row["listed_at"] > listed[key] for key, row in warehouse.listings.items()} == {
+            "g1": True,
+            "g2": True,
+        }
+        assert known_until() == listed
 
 
 def test_a_graph_that_turns_its_order_or_its_cap_is_still_exact(ledger: Ledger) -> None:

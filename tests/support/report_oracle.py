@@ -24,9 +24,7 @@ once = lru_cache(maxsize=1)
 
 
 def read_at(listing: Any) -> pd.Timestamp:
-    """When a listing brought all that was there; an earlier one where it failed."""
-    if listing.outcome in ("complete", "incremental"):
-        return listing.listed_at
+    """When a listing last brought all that was there."""
     return listing.last_complete_at if pd.isna(listing.last_read_at) else listing.last_read_at
 
 

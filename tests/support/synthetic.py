@@ -234,9 +234,9 @@ def _write_edge_cases(connection: duckdb.DuckDBPyConnection, catalog: str, now: 
             f"INSERT INTO {catalog}.ges.projects VALUES (?, ?, ?, ?, ?, NULL)", project
         )
     connection.execute(
-        f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome)"
-        " VALUES (?, 'without-backups', ?, 'complete')",
-        [BARE_PROJECT, now - timedelta(days=5)],
+        f"INSERT INTO {catalog}.ges.listings (project_id, graph_id, listed_at, outcome, last_read_at)"
+        " VALUES (?, 'without-backups', ?, 'complete', ?)",
+        [BARE_PROJECT, now - timedelta(days=5), now - timedelta(days=5)],
     )
     for graph, outcome, code, complete, read in (
         ("never-listed", "forbidden", "GES.0016", None, None),

@@ -132,7 +132,7 @@ def _rows(written: Written) -> dict[str, list[dict[str, Any]]]:
                 "error_code": life.error_code,
                 "requests": life.requests,
                 "last_complete_at": ago(life.complete_ago),
-                "last_read_at": ago(life.read_ago),
+                "last_read_at": ago(life.listed_ago if life.outcome in GOOD else life.read_ago),
             }
             for life in lives
             if life.listed_ago is not None

@@ -236,10 +236,7 @@ WITH latest AS (
 ),
 at_once AS (
     SELECT w.project_id, w.outcome, w.error_code, COALESCE(w.requests, 0) AS requests, w.listed_at,
-        CASE
-            WHEN w.outcome IN ('complete', 'incremental') THEN w.listed_at
-            ELSE COALESCE(GREATEST(w.last_read_at, w.last_complete_at), w.last_complete_at)
-        END AS known_until
+        COALESCE(w.last_read_at, w.last_complete_at) AS known_until
     FROM ges.listings AS w
     JOIN latest AS l ON w.project_id = l.project_id AND w.listed_at = l.listed_at
     WHERE w.graph_id = '*'

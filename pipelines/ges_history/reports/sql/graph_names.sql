@@ -37,11 +37,7 @@ newest AS (
     WHERE u.graph_name IS NOT NULL
 ),
 listings AS (
-    SELECT project_id, graph_id, listed_at,
-        CASE
-            WHEN outcome IN ('complete', 'incremental') THEN listed_at
-            ELSE COALESCE(GREATEST(last_read_at, last_complete_at), last_complete_at)
-        END AS read_at
+    SELECT project_id, graph_id, listed_at, COALESCE(last_read_at, last_complete_at) AS read_at
     FROM ges.listings
 ),
 known AS (

@@ -2,7 +2,7 @@
 -- Grain: one row per graph that was ever asked for, by itself or, where LISTING is project, with its
 -- whole project: that counts for each of its graphs at the source which has no later one of its own.
 -- Units: stale_hours, in hours since the graph was last read without an error (its latest listing
--- that was complete or incremental); null where it never was.
+-- that was complete or incremental, and not of a window of starts only); null where it never was.
 -- Columns:
 --   listed_at [UTC]: When the graph's latest listing began.
 --   outcome: complete, incremental, missing, forbidden or failed.
@@ -20,11 +20,7 @@
 -- Reads: ges.listings, reports.graph_names.
 WITH latest AS (
     SELECT project_id, graph_id, listed_at, outcome, error_code, error_msg, last_complete_at,
-        backup_count, requests, restarts,
-        CASE
-            WHEN outcome IN ('complete', 'incremental') THEN listed_at
-            ELSE COALESCE(GREATEST(last_read_at, last_complete_at), last_complete_at)
-        END AS read_at
+        backup_count, requests, restarts, COALESCE(last_read_at, last_complete_at) AS read_at
     FROM ges.listings
 ),
 chosen AS (
