@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,6 +88,13 @@ def test_a_table_says_that_rows_are_left_out(run: Run) -> None:
     assert "These are 50 rows" in run("report", "size_trend").stderr
     assert run("report", "size_trend", "--limit", "7").stdout.count("\n") < 14
     assert "rows" not in run("report", "growth").stderr
+
+
+def test_the_rows_that_are_left_out_are_the_oldest(run: Run, database: Path) -> None:
+    newest = read_report("size_trend", database, graph="spike")["day"].iloc[-50:]
+    shown = run("report", "size_trend", "--graph", "spike").stdout
+    found = re.findall(r"\d{4}-\d\d-\d\d", shown)
+    assert found == [f"{day:%Y-%m-%d}" for day in newest]
 
 
 def test_text_of_the_api_does_nothing_to_the_terminal(run: Run) -> None:
@@ -632,6 +640,7 @@ def test_since_is_included_and_until_is_not(database: Path) -> None:
     next_day = day + timedelta(days=1)
     one = read_report("size_trend", database, graph="spike", since=day, until=next_day)
     assert list(one["day"].dt.date) == [day]
+    assert read_report("size_trend", database, until="0001-01-01").empty
 
 
 def test_a_limit_keeps_the_newest_in_order(database: Path) -> None:

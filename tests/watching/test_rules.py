@@ -226,6 +226,13 @@ EDGES = [
         3601 / 3600,
     ),
     Edge("max_duration_hours", 2, Life("g", (Backup(3 * HOUR, "backing_up"),)), "violated", 3),
+    Edge(
+        "max_duration_hours",
+        1,
+        Life("g", (Backup(HOUR, duration=9 * 10**18),)),
+        "violated",
+        2.5e15,
+    ),
     Edge("min_success_rate", 0.5, Life("g", (*A_DAY, Backup(HOUR, "failed"))), "met", 2 / 3),
     Edge("min_success_rate", 1, Life("g", (Backup(30 * DAY, "failed"), *A_DAY)), "met", 1),
     Edge("min_success_rate", 1, Life("g"), "unknown", None),
@@ -461,6 +468,12 @@ def test_a_rule_that_names_no_graph_is_unknown_with_its_line(tmp_path: Path) -> 
     (lost,) = [finding for finding in found.findings if finding.verdict == "unknown"]
     assert "p.toml, line 6" in lost.reason
     assert found.exit_code == 3
+
+
+def test_a_start_at_the_end_of_time_has_no_evidence(tmp_path: Path) -> None:
+    last = Life("g", (Backup(NOW - datetime(9999, 12, 31, 23, tzinfo=UTC)),))
+    with write_history(tmp_path / "l.duckdb", [last]).reading() as read:
+        assert violations_between(read, policy_of({"rpo_hours": 2})) == []
 
 
 def test_overdue_has_its_evidence_by_the_rhythm_of_today(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def _write_report(
         selected["limit"] = ROWS_ON_SCREEN + 1
     answer = _read(warehouse, name, selected, wait)
     if to_screen:
-        _show(answer, ROWS_ON_SCREEN if limit is None else limit, wide=wide)
+        _show(answer, name, ROWS_ON_SCREEN if limit is None else limit, wide=wide)
         return
     content = _as_text(answer) if format_ == "table" else WRITERS[format_](answer.table)
     _write(content, output)
@@ -200,16 +200,17 @@ def _read(warehouse: "Warehouse", name: str, selected: dict[str, Any], wait: flo
         raise click.UsageError(str(error)) from error
 
 
-def _show(answer: "Answer", limit: int, *, wide: bool) -> None:
+def _show(answer: "Answer", name: str, limit: int, *, wide: bool) -> None:
     """Print a table; say so where rows were left out, or there are none."""
     from ges_history.reports.screen import console_for, report_table, without_needless_ids  # noqa: PLC0415
+    from ges_history.reports.selection import most_wanted  # noqa: PLC0415
 
     table = answer.table
     if table.num_rows == 0:
         click.echo(_no_rows(answer))
         return
     console = console_for(sys.stdout, wide)
-    shown = without_needless_ids(table.slice(0, limit))
+    shown = without_needless_ids(most_wanted(table, name, limit))
     console.print(report_table(shown, console.width, wide))
     if table.num_rows > limit:
         click.echo(f"These are {limit} rows; --limit or --format csv gives more.", err=True)

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ges_history.errors import HistoryError
 from ges_history.instants import Instant, parse_instant
@@ -118,6 +121,14 @@ def query_of(selection: Selection) -> tuple[str, list[Any]]:
     return f"{rows} ORDER BY {order}", values
 
 
+def most_wanted(rows: pa.Table, name: str, limit: int) -> pa.Table:
+    """So many of a report's rows, the worst or the newest, in the order in which they are shown."""
+    if worst_first(name):
+        return rows.slice(0, limit)
+    newest = pc.sort_indices(rows, [(time_column(name), "descending")])
+    return rows.take(newest.slice(0, limit).sort())
+
+
 def _among(columns: str, rows: Iterable[tuple[str, ...]]) -> tuple[str, list[str]]:
     """A condition that holds for these values of columns, and for none where there are none."""
     rows = list(rows)
@@ -140,8 +151,9 @@ def _window(selection: Selection) -> Iterable[tuple[str, date]]:
     if since is not None:
         yield f"{column} >= ?", _begin(column, since.astimezone(UTC).date())
     if until is not None:
-        begun = (until.astimezone(UTC) - timedelta(microseconds=1)).date()
-        yield f"{column} <= ?", begun
+        end = until.astimezone(UTC)
+        is_begun = "<" if end.time() == time() else "<="
+        yield f"{column} {is_begun} ?", end.date()
 
 
 def _begin(period: str, day: date) -> date:

@@ -148,11 +148,11 @@ def _span(graph: Graph, rule: Rule, target: timedelta, gap: _Gap | None) -> Span
     if gap is None:
         is_unknown = graph.left_at or graph.known_until is None
         return None if is_unknown else _as_span(graph, rule, target, None, None, None, None)
-    began = gap.start + target
     ended = gap.end or graph.left_at
     known = ended or graph.known_until
-    if known is None or known <= began:
+    if known is None or known - gap.start <= target:
         return None
+    began = gap.start + target
     return _as_span(graph, rule, target, gap, began, ended, known - began)
 
 

@@ -114,15 +114,15 @@ def _max_age(graph: Graph, days: float) -> Judgement:
 
 
 def _max_duration(graph: Graph, hours: float) -> Judgement:
-    known: dict[str, timedelta] = {}
+    known: dict[str, float] = {}
     if graph.ended_s is not None:
-        known["the newest that has ended"] = timedelta(seconds=graph.ended_s)
+        known["the newest that has ended"] = graph.ended_s / 3600
     if graph.running_since is not None and graph.known_until is not None:
-        known["in progress"] = graph.known_until - graph.running_since
+        known["in progress"] = _hours(graph.known_until - graph.running_since)
     if not known:
         return Judgement("unknown", hours, None, "no duration is known")
     words = max(known, key=lambda words: known[words])
-    return _compared(hours, _hours(known[words]), known[words] <= timedelta(hours=hours), words)
+    return _compared(hours, known[words], known[words] <= hours, words)
 
 
 def _success_rate(graph: Graph, rate: float) -> Judgement:
