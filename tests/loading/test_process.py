@@ -16,7 +16,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 from ges_backups.errors import CredentialsError
 from ges_emulator import Emulator, Fleet
 from ges_history.warehouses.rollback_journal import RollbackJournal, metadata_blocks
-from harness import TOKEN, Warehouse, assert_exact, fill, fleet_of, the_graph
+from harness import DAY_MS, FIRST_MS, TOKEN, Warehouse, assert_exact, fill, fleet_of, the_graph
 
 
 def state_of_the_process() -> dict[str, Any]:
@@ -127,6 +127,21 @@ def test_a_setting_of_an_open_connection_is_its_own_again(
         after = connection.execute(f"SELECT current_setting('{setting}')").fetchone()
     assert after == (value,)
     assert_exact(loaded, fleet)
+
+
+def test_rows_of_megabytes_are_marked_in_what_memory_there_is(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ges_history.warehouses.duckdb_file.MEMORY_MB", 8)
+    fleet = fleet_of(graphs=1, backups=3)
+    graph = the_graph(fleet)
+    for n in range(3, 12):  # of what does not shrink when it is stored
+        graph.add_backup(FIRST_MS + n * DAY_MS, id=f"g1-b{n}", note=os.urandom(10**6).hex())
+    with Emulator(fleet) as emulator:
+        warehouse.load(emulator)
+        graph.delete_backup("g1-b11")
+        warehouse.load(emulator)
+    assert_exact(warehouse, fleet)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux and glibc")

@@ -114,6 +114,8 @@ class DuckDbFile:
     @contextmanager
     def asking(self, wait: float = 60.0, say: Say = quiet) -> Iterator["Ask"]:
         """Queries over the tables as they are; the first one is opened as for writing, and checks."""
+        import duckdb  # noqa: PLC0415
+
         if not self._file.exists():
             yield lambda _: None
             return
@@ -126,7 +128,11 @@ class DuckDbFile:
                     query = sql.format(**tables)
                 except KeyError:
                     return None
-                return connection.sql(query).to_arrow_table()
+                try:
+                    return connection.sql(query).to_arrow_table()
+                except duckdb.OutOfMemoryException:  # rows of a megabyte
+                    connection.execute("RESET memory_limit")
+                    return connection.sql(query).to_arrow_table()
 
             yield ask
 
@@ -374,12 +380,18 @@ class DuckDbFile:
             return
         import duckdb  # noqa: PLC0415
 
+        limit = None
         with suppress(duckdb.Error):  # what failed has made the connection useless
             try:
                 self._journal.keep(connection)
+                limit = _setting(connection, "memory_limit")
+                connection.execute(f"SET memory_limit = '{MEMORY_MB} MB'")
             except OSError:  # no room: the log keeps what was committed
                 connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         connection.close()
+        if limit and log.exists():  # rows of a megabyte take more, or the file is open elsewhere
+            with suppress(duckdb.Error), duckdb.connect(str(self._file)) as again:
+                again.execute(f"SET memory_limit = '{limit}'")
         if not log.exists():
             self._journal.drop()
 
@@ -421,10 +433,7 @@ def _thrifty(connection: "duckdb.DuckDBPyConnection") -> AbstractContextManager[
 @contextmanager
 def as_set(connection: "duckdb.DuckDBPyConnection", **settings: str) -> Iterator[None]:
     """Other settings in the block: they are those of all connections of this process to the file."""
-    before = {
-        name: connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
-        for name in settings
-    }
+    before = {name: _setting(connection, name) for name in settings}
     for name, value in settings.items():
         connection.execute(f"SET {name} = '{value}'")
     try:
@@ -432,6 +441,10 @@ def as_set(connection: "duckdb.DuckDBPyConnection", **settings: str) -> Iterator
     finally:
         for name, value in before.items():
             connection.execute(f"SET {name} = '{value}'")
+
+
+def _setting(connection: "duckdb.DuckDBPyConnection", name: str) -> Any:
+    return connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
 
 
 @contextmanager
