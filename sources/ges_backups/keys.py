@@ -8,7 +8,7 @@ import simplejson
 
 
 class Nameless(NamedTuple):
-    """A row without an id that is text, by a digest of what it says."""
+    """A row without an id that can be kept as text, by a digest of what it says."""
 
     digest: str
 
@@ -38,10 +38,18 @@ def row_keys(rows: Iterable[Any]) -> list[Key]:
 
 def _own(row: Any) -> str | Nameless:
     name = row.get("id") if isinstance(row, dict) else None
-    if isinstance(name, str) and name:
+    if isinstance(name, str) and name and _can_be_encoded(name):
         return name
     raw = simplejson.dumps(row, sort_keys=True, default=str)
     return Nameless(hashlib.blake2b(raw.encode(), digest_size=12).hexdigest())
+
+
+def _can_be_encoded(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def own_key(key: Key) -> str | Nameless:

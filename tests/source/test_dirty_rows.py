@@ -228,6 +228,22 @@ def test_rows_without_an_id_do_not_hide_those_that_have_one(ledger: Ledger) -> N
     assert len(ledger.rejected) == 1
 
 
+@pytest.mark.parametrize("listing", ["graphs", "project"])
+def test_an_id_that_is_no_text_to_keep_is_rejected_and_harms_no_other(
+    ledger: Ledger, listing: str
+) -> None:
+    """A list of a known graph is evidence: its ids are held against those of the warehouse."""
+    with Emulator(fleet_of(graphs=2, backups=3)) as emulator:
+        ledger.load(emulator, listing=listing)
+        graph = the_graph(emulator.fleet)
+        graph.add_record({**good_record(9), "id": "a\ud800"}, start_ms=FIRST_MS)
+        graph.delete_backup("g1-b1")
+        outcome = ledger.load(emulator, listing=listing)
+
+    assert (outcome.exit_code, outcome.backups["rejected"]) == (3, 1)
+    assert ledger.deleted == {"g1-b1"}
+
+
 def test_numbers_of_any_length_and_deep_fields_load(warehouse: Warehouse) -> None:
     with Emulator(fleet_of(backups=1)) as emulator:
         graph = the_graph(emulator.fleet)
