@@ -53,6 +53,8 @@ FORBIDDEN_CODES = frozenset({"GES.0016"})
 _PLACE_IN_SSL = re.compile(r" \(_ssl\.c:\d+\)$")
 CONNECT_SECONDS = 10.0
 ATTEMPT_SECONDS = 20.0
+THROTTLED_SECONDS = 120.0
+"""So long at least may the gate be shut: the vendor's counts by the minute."""
 MAX_BODY_BYTES = 64 * 2**20
 MAX_REFUSED_TRIES = 8
 
@@ -63,7 +65,9 @@ class GesClient:
     Args:
         endpoint: Base URL, checked by `settings.resolve_endpoint`.
         concurrency: Requests in flight at once.
-        request_seconds: How long one request may be tried, all attempts together.
+        request_seconds: How long one request may be tried, all attempts together. Waiting for its
+            turn does not count, nor for a server that throttles: as long as that takes others, and
+            then for `THROTTLED_SECONDS` or as long as a request may be tried, it is waited for.
         gate: Shared with other clients of the endpoint; None for one of its own.
         sent: Counts each request of the API that is sent, also one of which no listing tells; None
             where nobody asks.
@@ -139,8 +143,8 @@ class GesClient:
             SourceDown: TLS does not hold, so nothing can be asked.
         """
 
-        def attempt() -> T:
-            body = self._send_authorized(path, params, on_attempt)
+        def attempt(tries: _Tries) -> T:
+            body = self._send_authorized(path, params, on_attempt, tries)
             try:
                 return read(body)
             except TransientError as error:
@@ -163,49 +167,75 @@ class GesClient:
 
     def answers(self, path: str) -> bool:
         """Whether the API answers at all, be it with a refusal: tells a bad graph from a dead source."""
+
+        def attempt(tries: _Tries) -> None:
+            try:
+                self._send_authorized(path, {"offset": 0, "limit": 1}, lambda: None, tries)
+            except TransientError as error:
+                if error.status != 429:
+                    raise
+
         try:
-            self._retry(
-                lambda: self._send_authorized(path, {"offset": 0, "limit": 1}, lambda: None),
-                self.request_seconds / 4,
-            )
+            self._retry(attempt, self.request_seconds / 4)
         except TransientError:
             return False
         except AnswerError:
             return True
         return True
 
-    def _retry(self, attempt: Callable[[], T], seconds: float) -> T:
+    def _retry(self, attempt: Callable[["_Tries"], T], seconds: float) -> T:
+        tries = _Tries(seconds)
+
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            refused = self.pace.refused_seconds
+            if isinstance(error, TransientError) and error.status == 429 and refused is not None:
+                return refused + state.upcoming_sleep > max(self.request_seconds, THROTTLED_SECONDS)
+            return tries.are_used_up(state.upcoming_sleep)
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             wait=_wait,
-            stop=lambda state: _exhausted(state, seconds),
+            before=lambda _: tries.begin(),
+            stop=is_over,
             sleep=self.pace.sleep,
             reraise=True,
         )
-        return retrying(attempt)
+        return retrying(attempt, tries)
 
     def _send_authorized(
-        self, path: str, params: dict[str, int], on_attempt: Callable[[], object]
+        self,
+        path: str,
+        params: dict[str, int],
+        on_attempt: Callable[[], object],
+        tries: "_Tries",
     ) -> bytes:
         refusals = 0
         while True:
             auth = self._authorizer.auth()
             on_attempt()
-            with self.pace.slot():
+            with self.pace.slot() as waited:
+                tries.leave_out(waited)
                 response, body = self._send_signed(path, params, auth)
+            error = self._judge_answer(response, body, path)
             if response.status_code != 401:
                 break
             refusals += 1
             self._judge_refusal(path, auth, body, refusals)
-        self._authorizer.accepted(auth)
-        if response.status_code != 200:
-            error = self._read_error(response, body, path)
-            if response.status_code == 429 and isinstance(error, TransientError):
-                asked = error.retry_after
-                self.pace.throttled(None if asked is None else min(asked, self.request_seconds))
+        if not isinstance(error, TransientError):
+            self._authorizer.accepted(auth)
+        if error is not None:
             raise error
-        self.pace.accepted()
         return body
+
+    def _judge_answer(self, response: Response, body: bytes, path: str) -> AnswerError | None:
+        """The error that an answer stands for, None for a page; the pace learns what was taken."""
+        error = None if response.status_code == 200 else self._read_error(response, body, path)
+        if not isinstance(error, TransientError):
+            self.pace.accepted()
+        elif error.status == 429:
+            self.pace.throttled(error.retry_after)
+        return error
 
     def _send_signed(
         self, path: str, params: dict[str, int], auth: AuthBase
@@ -262,7 +292,7 @@ class GesClient:
             }
         }
 
-        def attempt() -> str:
+        def attempt(_tries: _Tries) -> str:
             response, body = self._send(self._prepare("POST", iam + path, json=request), path)
             if response.status_code == 429 or response.status_code >= 500:
                 raise self._read_error(response, body, path)
@@ -461,8 +491,25 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return max(asked, backoff / 8) if asked is not None else backoff
 
 
-def _exhausted(state: tenacity.RetryCallState, seconds: float) -> bool:
-    return (state.seconds_since_start or 0.0) + state.upcoming_sleep > seconds
+class _Tries:
+    """How long one request is tried: its attempts, without the waits for its turn, and the pauses."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._began_at = 0.0
+
+    def begin(self) -> None:
+        """Another attempt begins."""
+        self._began_at = time.monotonic()
+
+    def leave_out(self, seconds: float) -> None:
+        """The attempt has waited for its turn."""
+        self._began_at += seconds
+
+    def are_used_up(self, pause: float) -> bool:
+        """Whether no time is left for the next attempt, after a pause."""
+        self._left -= time.monotonic() - self._began_at + pause
+        return self._left < 0
 
 
 def _reason(error: BaseException) -> str:

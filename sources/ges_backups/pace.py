@@ -85,6 +85,7 @@ class Gate:
         self.slots = threading.BoundedSemaphore(concurrency)
         self.lock = threading.Lock()
         self.rate = Rate()
+        self.refusing_since: float | None = None
 
 
 class Sent:
@@ -111,8 +112,9 @@ class Pace:
         self._cancelled = threading.Event()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """One request's place; waits for it, and for its time."""
+    def slot(self) -> Iterator[float]:
+        """One request's place; waits for it, and for its time, and tells the seconds of that."""
+        asked_at = time.monotonic()
         with self._gate.slots:
             if self._cancelled.is_set():
                 raise Cancelled("The load was stopped.")
@@ -120,7 +122,7 @@ class Pace:
             with self._gate.lock:
                 at = self._gate.rate.reserve(now)
             self.sleep(at - now)
-            yield
+            yield time.monotonic() - asked_at
 
     def sleep(self, seconds: float) -> None:
         """Wait, or end at once with `Cancelled`."""
@@ -130,12 +132,22 @@ class Pace:
     def accepted(self) -> None:
         """A request was taken."""
         with self._gate.lock:
+            self._gate.refusing_since = None
             self._gate.rate.accepted()
 
     def throttled(self, retry_after: float | None) -> None:
         """A request was answered 429, with so many seconds to wait or None."""
+        now = time.monotonic()
         with self._gate.lock:
-            self._gate.rate.throttled(time.monotonic(), retry_after)
+            if self._gate.refusing_since is None:
+                self._gate.refusing_since = now
+            self._gate.rate.throttled(now, retry_after)
+
+    @property
+    def refused_seconds(self) -> float | None:
+        """For how long the gate has let nothing through but 429; None where it does not throttle."""
+        since = self._gate.refusing_since
+        return None if since is None else time.monotonic() - since
 
     def cancel(self) -> None:
         """End all waiting, now and later."""

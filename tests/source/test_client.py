@@ -111,7 +111,50 @@ def test_a_retry_after_that_makes_no_sense_does_no_harm(
     assert time.monotonic() - started < 5
 
 
-def test_a_wait_longer_than_a_request_may_be_tried_is_not_begun(
+def test_a_server_that_throttles_is_waited_for_longer_than_a_request_may_be_tried(
+    emulator: Emulator, make_client: Callable[..., GesClient]
+) -> None:
+    emulator.faults.add(Fault.throttled(1))
+    assert b"g1-b4" in get(make_client(request_seconds=0.5), emulator)
+    assert len(emulator.requests) == 2
+
+
+def test_a_server_that_takes_nothing_any_more_is_given_up_by_all_together(
+    emulator: Emulator, make_client: Callable[..., GesClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "THROTTLED_SECONDS", 1.0)
+    emulator.faults.add(Fault.throttled(0), times=None)
+    client = make_client(request_seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(TransientError, match="throttled"):
+        get(client, emulator)
+    assert 0.5 <= time.monotonic() - started < 3
+    asked = len(emulator.requests)
+    for _ in range(2):
+        with pytest.raises(TransientError, match="throttled"):
+            get(client, emulator)
+    assert len(emulator.requests) == asked + 2
+
+
+def test_a_wait_for_ones_turn_takes_nothing_of_the_time_to_try(emulator: Emulator) -> None:
+    emulator.faults.add(Fault.http(503))
+    gate = Gate(1)
+    client = GesClient(emulator.endpoint, concurrency=1, request_seconds=1.0, gate=gate)
+    client.authorize(GesCredentials(token=TOKEN), emulator.fleet.project_id, None)
+    gate.slots.acquire()
+    threading.Timer(1.2, gate.slots.release).start()
+    assert b"g1-b4" in get(client, emulator)
+
+
+def test_a_server_that_throttles_answers(
+    emulator: Emulator, make_client: Callable[..., GesClient]
+) -> None:
+    emulator.faults.add(Fault.throttled(60), times=None)
+    assert make_client().answers(f"/v2/{emulator.fleet.project_id}/graphs")
+    assert len(emulator.requests) == 1
+
+
+def test_a_wait_longer_than_the_gate_may_be_shut_is_not_begun(
     emulator: Emulator, make_client: Callable[..., GesClient]
 ) -> None:
     emulator.faults.add(Fault.throttled(3600))
