@@ -257,7 +257,10 @@ class GesClient:
             if path == elsewhere:
                 return False
             with self.pace.slot():
-                response, _ = self._send_signed(elsewhere, {"offset": 0, "limit": 1}, auth)
+                response, said = self._send_signed(elsewhere, {"offset": 0, "limit": 1}, auth)
+            error = self._judge_answer(response, said, elsewhere)
+            if isinstance(error, TransientError):
+                raise error  # it tells nothing of the credential
             return response.status_code != 401
 
         match self._authorizer.judge(auth, is_alive):

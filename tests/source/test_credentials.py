@@ -59,9 +59,9 @@ def load(warehouse: Warehouse, emulator: Emulator, credentials: Any, **settings:
     )
 
 
-def read(ledger: Ledger, emulator: Emulator, credentials: dict[str, str]) -> Any:
+def read(ledger: Ledger, emulator: Emulator, credentials: dict[str, str], **settings: Any) -> Any:
     """A load without a warehouse, for what happens between the client and the API."""
-    return ledger.load(emulator, credentials=GesCredentials(**credentials), page_size=5)
+    return ledger.load(emulator, credentials=GesCredentials(**credentials), page_size=5, **settings)
 
 
 def test_a_password_becomes_one_token_for_a_run(guarded: Emulator, warehouse: Warehouse) -> None:
@@ -226,6 +226,33 @@ def test_a_token_that_dies_while_a_graph_refuses_is_renewed(
 
     assert ledger.last_outcomes == {"g1": "complete", "g2": "forbidden", "g3": "complete"}
     assert Asked.of(guarded).count("tokens") == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.http(503), Fault.http(408), Fault.throttled(0)],
+    ids=lambda fault: fault.name,
+)
+@pytest.mark.parametrize("kind", ["password", "token"])
+def test_a_token_that_dies_while_the_list_of_graphs_stumbles_is_no_good_one(
+    guarded: Emulator, ledger: Ledger, fault: Fault, kind: str
+) -> None:
+    died = []
+
+    def kill(request: Asking) -> None:
+        if request.graph_id == "g3" and not died:
+            died.append(1)
+            guarded.revoke_tokens()
+            guarded.faults.add(fault, path="graphs", times=2)
+
+    guarded.before_answer = kill
+    if kind == "password":
+        read(ledger, guarded, password(guarded), concurrency=1)
+        assert_exact(ledger, guarded.fleet)
+        assert Asked.of(guarded).count("tokens") == 2
+    else:
+        with pytest.raises(CredentialsError):
+            read(ledger, guarded, {"token": "emulator-token"}, concurrency=1)
 
 
 def test_an_account_whose_tokens_the_api_refuses_ends_the_load_quickly(
