@@ -2,11 +2,13 @@
 
 Many projects are a list in ``[[sources.ges_backups.projects]]`` or, as JSON, in the variable
 ``SOURCES__GES_BACKUPS__PROJECTS``; what an entry lacks comes from the settings above it. The word
-``all`` stands for all projects that the credential can see.
+``all`` stands for all projects that the credential can see; where each one's region is its endpoint,
+for those that are named after one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +36,7 @@ from .settings import (
 )
 
 SECTIONS = ("sources", "ges_backups")
+_OF_A_REGION = re.compile(r"([a-z]+(?:-[a-z0-9]+)+)(?:_.*)?", re.DOTALL)
 
 
 @configspec
@@ -114,7 +117,11 @@ class _ProjectList(BaseConfiguration):
 
 
 def resolve_projects(
-    given: Mapping[str, Any], names: Sequence[str] = (), *, isolated: bool = False
+    given: Mapping[str, Any],
+    names: Sequence[str] = (),
+    *,
+    isolated: bool = False,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[ProjectSettings] | None:
     """The settings of each listed project, in the order of the list.
 
@@ -122,6 +129,7 @@ def resolve_projects(
         given: Settings that hold for all of them; `projects`, if it is there, is the list.
         names: Names or ids of the wanted ones; empty for all.
         isolated: Take nothing from the configuration.
+        say: Takes a line on projects of the account that have no region.
 
     Returns:
         None where no list is set: then there is one project.
@@ -143,7 +151,7 @@ def resolve_projects(
                 "SOURCES__GES_BACKUPS__PROJECTS, or [[sources.ges_backups.projects]]."
             )
         return None
-    entries = _find_projects(others, isolated) if said == "all" else _entries(said)
+    entries = _find_projects(others, isolated, say) if said == "all" else _entries(said)
     chosen = _choose(entries, names)
     return [_resolve_entry(entry, others, isolated) for entry in chosen]
 
@@ -212,11 +220,14 @@ def _resolve_entry(
         raise SettingsError(f"Project {entry['name']}: {error}") from error
 
 
-def _find_projects(given: Mapping[str, Any], isolated: bool) -> list[dict[str, Any]]:
+def _find_projects(
+    given: Mapping[str, Any], isolated: bool, say: Callable[[str], object]
+) -> list[dict[str, Any]]:
     """All projects of the account, by IAM's ``GET /v3/auth/projects``.
 
     Facts: the answer is ``{"projects": [{"id": ..., "name": ..., "enabled": true}]}``; the name of a
-    project is its region's, with what the account has added behind an underscore.
+    project is its region's, with what the account has added behind an underscore. Others belong to
+    no region: each account has ``MOS``, of the object storage.
     """
     account = resolve_project({**given, "project_id": "0"}, isolated=isolated)
     client = GesClient(
@@ -233,7 +244,15 @@ def _find_projects(given: Mapping[str, Any], isolated: bool) -> list[dict[str, A
         raise SettingsError("The credential sees no project: list them in PROJECTS.")
     if account.endpoint != _endpoint_of(account.region):
         return found  # an endpoint of one's own serves all of them
-    return [{**one, "region": one["name"].split("_")[0]} for one in found]
+    regions = {one["project_id"]: _OF_A_REGION.fullmatch(one["name"]) for one in found}
+    if others := [one["name"] for one in found if not regions[one["project_id"]]]:
+        say(f"left out, as no region's projects by their names: {', '.join(map(ascii, others))}")
+    named = [{**one, "region": at[1]} for one in found if (at := regions[one["project_id"]])]
+    if not named:
+        raise SettingsError(
+            "The credential sees no project that is named after a region: list them in PROJECTS."
+        )
+    return named
 
 
 def _endpoint_of(region: str | None) -> str | None:

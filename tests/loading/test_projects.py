@@ -16,7 +16,7 @@ from cli_harness import Command, after, killed_load
 from ges_backups.client import GesClient
 from ges_backups.errors import SettingsError
 from ges_backups.project import resolve_projects
-from ges_emulator import Emulator, Fleet
+from ges_emulator import Emulator, Fault, Fleet
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
 from harness import NOW, TOKEN, Warehouse, assert_exact, differences, fill, served, the_graph
@@ -284,6 +284,28 @@ def test_all_that_the_credential_sees_are_loaded(warehouse: Warehouse) -> None:
         )
         assert [one.backups["total"] for one in outcome.projects.values()] == [6]
         assert_exact(warehouse, emulator.fleet)
+
+
+def test_projects_of_no_region_are_left_out_and_named() -> None:
+    """``MOS`` is in every account; a project without a name goes by its id."""
+    names = ("eu-west-101", "MOS", "", "ap-southeast-3_Tests", "eu-de")
+    told = [{"id": f"{number}a7c66da", "name": name} for number, name in enumerate(names)]
+    said: list[str] = []
+    with Emulator(fleet_called("orders")) as emulator:
+        body = json.dumps({"projects": told}).encode()
+        emulator.faults.add(Fault.body(body, "projects"), times=None)
+        given = {
+            "projects": "all",
+            "region": "eu-west-101",
+            "credentials": {"token": TOKEN, "iam_endpoint": emulator.endpoint},
+        }
+        projects = resolve_projects(given, isolated=True, say=said.append) or []
+    assert [(one.name, one.region) for one in projects] == [
+        ("eu-west-101", "eu-west-101"),
+        ("ap-southeast-3_Tests", "ap-southeast-3"),
+        ("eu-de", "eu-de"),
+    ]
+    assert said == ["left out, as no region's projects by their names: 'MOS', '2a7c66da'"]
 
 
 def test_the_command_lists_projects_from_a_variable_and_tells_each(

@@ -72,7 +72,7 @@ def load(
         raise SettingsError("The start of the window, since, must be before its end, until.")
     warehouse = warehouse_for(database, destination, is_demo=is_demo)
     with readable_errors(warehouse), dlt_settings():
-        projects = resolve_projects(source_settings, project, isolated=isolated)
+        projects = resolve_projects(source_settings, project, isolated=isolated, say=say)
         if projects is None:
             settings = resolve_project(source_settings, isolated=isolated)
             return load_project(warehouse, settings, options)
