@@ -192,7 +192,7 @@ class ProjectLoad:
         self._read_schema: Callable[[], Schema] = lambda: Schema("ges_backups")
         self._found: dict[str, dict[str, Any]] = {}
         self._told_graphs: set[str] = set()
-        self._followed = Followed()
+        self._followed = Followed(hidden=_hidden(known) if project.graph_ids is None else set())
         self._asked = Asked.from_json((known.project or {}).get("cursor"))
         self._cursors = _cursors(known, is_project=project.graph_ids == [PROJECT_WIDE])
         self._gone: dict[str, datetime] = {}
@@ -265,6 +265,8 @@ class ProjectLoad:
             self._take_graph(listing, pending)
             if listing.graph_id in self._found or not _is_gone(listing):
                 self._followed.add(listing)
+            elif listing.outcome == "forbidden":
+                self._followed.hidden.add(listing.graph_id)
         if listing.unchanged and observed and not self._has_learned():
             return
         pending.listings.append(self._listing_row(listing))
@@ -492,13 +494,13 @@ class ProjectLoad:
         """Note which known backups are not listed any more; hold back rows that another graph keeps."""
         graph_ids = set(pending.complete)
         if PROJECT_WIDE in pending.complete:
-            graph_ids |= self._known.holding - self._followed.ids
+            graph_ids |= self._known.holding - self._followed.unmarked
         known = self._known.backups_of(sorted(graph_ids & self._known.holding))
         owner = known.column("graph_id")
-        followed = pa.array(self._followed.ids, pa.string())
+        unmarked = pa.array(self._followed.unmarked, pa.string())
         for graph_id, (listed_at, listed) in pending.complete.items():
             if graph_id == PROJECT_WIDE:
-                is_of_list = pc.invert(pc.is_in(owner, followed))
+                is_of_list = pc.invert(pc.is_in(owner, unmarked))
             else:
                 is_of_list = pc.equal(owner, graph_id)
             ids = known.column("id").filter(
@@ -581,6 +583,15 @@ def _cursors(known: Known, *, is_project: bool) -> dict[str, Cursor]:
         graph_id: listing.cursor
         for graph_id, listing in known.listings.items()
         if listing.cursor is not None and (is_project or listing.outcome not in GONE)
+    }
+
+
+def _hidden(known: Known) -> set[str]:
+    """The graphs that were forbidden when they were last asked for."""
+    return {
+        graph_id
+        for graph_id, listing in known.listings.items()
+        if listing.outcome == "forbidden" and graph_id != PROJECT_WIDE
     }
 
 

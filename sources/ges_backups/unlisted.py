@@ -29,11 +29,19 @@ class Followed:
         ids: Theirs.
         count: How many backups they list together; None where one of them did not tell.
         rejected: Hashes of their records that do not fit, whatever graph these name: no other's.
+        hidden: Graphs that were forbidden when they were last asked for by themselves: a project's
+            list that does not hold their backups either is no evidence that they have gone.
     """
 
     ids: set[str] = field(default_factory=set)
     count: int | None = 0
     rejected: set[int] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+
+    @property
+    def unmarked(self) -> set[str]:
+        """The graphs whose backups the project's list cannot mark."""
+        return self.ids | self.hidden
 
     def add(self, listing: GraphListing) -> None:
         """Count a graph in."""
@@ -122,6 +130,6 @@ def list_unlisted(
 
 
 def _holds_others(known: Known, followed: Followed) -> bool:
-    """Whether the warehouse holds backups of other graphs that are not marked."""
-    others = known.backups_of(sorted(known.holding - followed.ids))
+    """Whether the warehouse holds backups that are not marked and that the project's list could mark."""
+    others = known.backups_of(sorted(known.holding - followed.unmarked))
     return not pc.all(others.column("is_marked"), min_count=0).as_py()

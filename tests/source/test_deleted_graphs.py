@@ -230,6 +230,26 @@ def test_a_graph_that_fails_is_not_taken_from_the_project(learner: Ledger) -> No
         assert graphs_of(learner) == {"g1": False, "g2": False, "g3": True}
 
 
+def test_a_graph_that_may_not_be_seen_any_more_has_not_lost_its_backups(
+    emulator: Emulator, fleet: Fleet, learner: Ledger
+) -> None:
+    """A credential that lost its rights: no list of the project holds the graph or its backups."""
+    learner.load(emulator)
+    fleet.delete_graph("g4")
+    fleet.forget_graph("g4")
+    emulator.faults.add(Fault.http(403), times=None, graph_id="g4")
+    gone = fleet.deleted_graphs[0].backups[7]
+    fleet.deleted_graphs[0].delete_backup(gone)
+    for number in range(3):
+        learner.load(emulator, full=number == 1, **ALWAYS)
+        assert learner.deleted == {gone.id}
+
+    fill(fleet.add_graph("g4"), 39, first=1)
+    emulator.faults.clear()
+    learner.load(emulator, **ALWAYS)
+    assert learner.deleted == {gone.id, "g4-b0"}
+
+
 def test_a_bad_record_of_a_deleted_graph_is_reported_once(learner: Ledger) -> None:
     fleet = fleet_of(graphs=2, backups=3)
     the_graph(fleet, "g2").add_backup(FIRST_MS, id="bad").record["size"] = -1
