@@ -20,7 +20,7 @@ from .listing import Cursor
 from .page_size import PageSize
 from .pool import GraphPool, fetch_graphs
 from .records import Rejected, record_of, reject
-from .rows import BACKUP_COLUMNS, backups_table, whole_rows, with_marks
+from .rows import BACKUP_COLUMNS, backups_table, named_backups, whole_rows, with_marks
 from .schema import (
     GRAPH_COLUMNS,
     LISTING_COLUMNS,
@@ -93,7 +93,7 @@ class _Pending:
     """Listings on their way into a batch.
 
     `complete` holds the ids of lists that are evidence, `vanished` those that went while they were
-    read.
+    read, with their graphs: two may list the same id.
     """
 
     rows: list[pa.Table] = field(default_factory=list)
@@ -101,7 +101,7 @@ class _Pending:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     graphs: list[dict[str, Any]] = field(default_factory=list)
     complete: dict[str, tuple[datetime, pa.Array]] = field(default_factory=dict)
-    vanished: dict[str, datetime] = field(default_factory=dict)
+    vanished: dict[tuple[str, str], datetime] = field(default_factory=dict)
     size: int = 0
     combined: int = 0
 
@@ -195,7 +195,7 @@ class ProjectLoad:
         self._followed = Followed(hidden=_hidden(known) if project.graph_ids is None else set())
         self._asked = Asked.from_json((known.project or {}).get("cursor"))
         self._cursors = _cursors(known, is_project=project.graph_ids == [PROJECT_WIDE])
-        self._gone: dict[str, datetime] = {}
+        self._gone: dict[tuple[str, str], datetime] = {}
         self._shared: dict[str, pa.Table] = {}
         self._has_sent_backups = False
         self._rest: pa.Table | None = None
@@ -314,7 +314,7 @@ class ProjectLoad:
         ids = set(listed)
         rows = listing.rows
         if rows is not None and len(rows) + len(listing.rejected) != len(ids):
-            vanished = set(rows.column("id").to_pylist()) - ids
+            vanished = [named for named in named_backups(rows) if named[1] not in ids]
             pending.vanished.update(dict.fromkeys(vanished, listing.listed_at))
         if listing.graph_id == PROJECT_WIDE or listing.graph_id in self._known.holding:
             pending.complete[listing.graph_id] = (listing.listed_at, pa.array(ids, pa.string()))
@@ -503,11 +503,9 @@ class ProjectLoad:
                 is_of_list = pc.invert(pc.is_in(owner, unmarked))
             else:
                 is_of_list = pc.equal(owner, graph_id)
-            ids = known.column("id").filter(
-                pc.and_(pc.invert(known.column("is_marked")), is_of_list)
-            )
-            gone = ids.filter(pc.invert(pc.is_in(ids, value_set=listed)))
-            self._gone.update(dict.fromkeys(gone.to_pylist(), listed_at))
+            held = known.filter(pc.and_(pc.invert(known.column("is_marked")), is_of_list))
+            gone = held.filter(pc.invert(pc.is_in(held.column("id"), value_set=listed)))
+            self._gone.update(dict.fromkeys(named_backups(gone), listed_at))
         return None if rows is None else self._without_kept(rows, known, pending)
 
     def _without_kept(self, rows: pa.Table, known: pa.Table, pending: _Pending) -> pa.Table:
@@ -517,23 +515,26 @@ class ProjectLoad:
         list of a project names each backup's graph: only other projects can have another.
         """
         is_one_list = self._project.graph_ids == [PROJECT_WIDE]
-        ids, known_ids = rows.column("id"), known.column("id")
-        here = known_ids.filter(pc.is_in(known_ids, value_set=ids))
-        others = rows.filter(pc.invert(pc.is_in(ids, value_set=here))).select(["id", "graph_id"])
-        owners = self._known.owners_of(others.column("id").to_pylist())
-        owned = others.filter(pc.is_in(others.column("id"), value_set=owners.column("id")))
-        listed_in = dict(zip(*(column.to_pylist() for column in owned.columns), strict=True))
-        kept = [
-            owner["id"]
-            for owner in owners.to_pylist()
-            if not owner["is_marked"]
-            and not (
-                owner["are_own"] and (is_one_list or owner["graph_id"] == listed_in[owner["id"]])
-            )
-        ]
-        if not kept:
+        ids = rows.column("id")
+        here = known.filter(pc.is_in(known.column("id"), value_set=ids))
+        places = pc.index_in(ids, value_set=here.column("id"))
+        is_own = pc.equal(here.column("graph_id").take(places), rows.column("graph_id"))
+        others = ids.filter(pc.invert(pc.fill_null(is_own, False)))
+        owners = {
+            owner["id"]: owner
+            for owner in self._known.owners_of(dict.fromkeys(others.to_pylist())).to_pylist()
+            if not owner["is_marked"] and (owner["graph_id"], owner["id"]) not in self._gone
+        }
+        if not owners:
             return rows
-        is_kept = pc.is_in(ids, value_set=pa.array(kept, pa.string()))
+
+        def is_of_another(graph_id: str, backup_id: str) -> bool:
+            owner = owners.get(backup_id)
+            if owner is None:
+                return False
+            return not (owner["are_own"] and (is_one_list or owner["graph_id"] == graph_id))
+
+        is_kept = pa.array([is_of_another(*named) for named in named_backups(rows)], pa.bool_())
         for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
             self._reject_shared(record, pending)
             self._shared[record["id"]] = held.slice(place, 1)
@@ -541,19 +542,21 @@ class ProjectLoad:
 
     def _iter_marks(self) -> Iterator[pa.Table]:
         """Rows of backups that no listing of this load showed, marked; of shared ones, the other graph's."""
-        moved = [self._shared[backup_id] for backup_id in self._gone if backup_id in self._shared]
+        moved = [one for one in self._unseen() if one in self._shared]
         if moved:
-            rows = pa.concat_tables(moved)
-            self._seen.repeated(rows.column("id").to_pylist())
-            yield self._table(rows)
-        ids = list(self._gone)
-        gone = [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
-        for table in self._known.iter_rows(gone):
+            self._seen.repeated(moved)
+            yield self._table(pa.concat_tables(self._shared[one] for one in moved))
+        for table in self._known.iter_rows(self._unseen()):
             made = [
                 name for name in table.column_names if name in {**BACKUP_COLUMNS, **self._types}
             ]
             rows = whole_rows(table.select(made), BACKUP_COLUMNS, self._types)
             yield with_marks(rows, self._gone)
+
+    def _unseen(self) -> list[str]:
+        """Ids of what has gone that this load has brought of no graph."""
+        ids = [backup_id for _, backup_id in self._gone]
+        return [one for one, seen in zip(ids, self._seen.seen(ids), strict=True) if not seen]
 
     def _of_project(self) -> Batch:
         """The project's row; with the first one, all tables that have none yet."""

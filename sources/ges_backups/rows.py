@@ -6,7 +6,7 @@ the columns have is remembered for the whole run. Objects and lists are JSON. A 
 cannot be a column goes into the JSON column `other_fields`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -120,10 +120,15 @@ def backups_table(
     return table
 
 
-def with_marks(table: pa.Table, marks: Mapping[str, datetime]) -> pa.Table:
-    """A table of backups with `deleted_at` of some ids set."""
+def named_backups(table: pa.Table) -> Iterator[tuple[str, str]]:
+    """Graph and id of each of a table's backups."""
+    return zip(table.column("graph_id").to_pylist(), table.column("id").to_pylist(), strict=True)
+
+
+def with_marks(table: pa.Table, marks: Mapping[tuple[str, str], datetime]) -> pa.Table:
+    """A table of backups with `deleted_at` of some set, by graph and id."""
     place = table.schema.get_field_index("deleted_at")
-    times = pa.array([marks.get(one) for one in table.column("id").to_pylist()], UTC_TIME)
+    times = pa.array([marks.get(named) for named in named_backups(table)], UTC_TIME)
     return table.set_column(place, table.schema.field(place), times)
 
 

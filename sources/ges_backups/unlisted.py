@@ -7,6 +7,7 @@ them. Nothing depends on it: where it is refused, the load is as complete as it 
 
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -112,13 +113,16 @@ def list_unlisted(
         concurrency,
     )
     (listing,) = pool.iter_listings([PROJECT_WIDE], {})
-    rows = listing.rows
+    rows, listed = listing.rows, listing.listed_ids
     if rows is not None:
         of_followed = pc.is_in(rows.column("graph_id"), pa.array(followed.ids, pa.string()))
+        if listed is not None:
+            listed = _without(listed, rows.filter(of_followed).column("id").to_pylist())
         rows = rows.filter(pc.invert(of_followed))
     return replace(
         listing,
         rows=rows if rows is not None and len(rows) else None,
+        listed_ids=listed,
         rejected=[
             record
             for record in listing.rejected
@@ -127,6 +131,13 @@ def list_unlisted(
             and hash(record.record) not in followed.rejected
         ],
     )
+
+
+def _without(listed: list[str], ids: list[str]) -> list[str]:
+    """A list without these ids, but for those that stand in it more than once: for another graph, too."""
+    others = Counter(listed)
+    others.subtract(ids)
+    return [one for one, times in others.items() if times > 0]
 
 
 def _holds_others(known: Known, followed: Followed) -> bool:

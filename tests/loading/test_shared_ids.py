@@ -3,8 +3,9 @@
 import pytest
 
 from beginnings import Beginnings
-from ges_emulator import Emulator
-from harness import FIRST_MS, Warehouse, fleet_of, project_called, the_graph
+from ges_emulator import Emulator, Request
+from harness import FIRST_MS, Warehouse, fill, fleet_of, project_called, the_graph
+from ledger import Ledger
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,86 @@ def test_a_twin_whose_first_graph_is_gone_is_the_others(
         outcome = warehouse.load(emulator)
         assert (outcome.exit_code, outcome.backups["returned"]) == (0, 1)
         assert warehouse.backups["twin"]["graph_id"] == "g2"
+
+
+@pytest.mark.parametrize(("first", "other"), [("g1", "g2"), ("g2", "g1")])
+def test_a_twin_stays_with_its_first_graph_though_both_are_read_in_full(
+    ledger: Ledger, first: str, other: str
+) -> None:
+    fleet = fleet_of(graphs=2, backups=3)
+    the_graph(fleet, first).add_backup(FIRST_MS + 1, id="twin")
+    with Emulator(fleet) as emulator:
+        ledger.load(emulator)
+        the_graph(fleet, other).add_backup(FIRST_MS + 2, id="twin")
+        for number in range(3):
+            fill(the_graph(fleet, first), 1, first=10 + number)
+            assert ledger.load(emulator, full=number > 0).exit_code == (0 if number else 3)
+            assert ledger.backups["twin"]["graph_id"] == first
+        assert ledger.deleted == set()
+        the_graph(fleet, first).delete_backup("twin")
+        ledger.load(emulator)
+        assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == (other, set())
+
+
+def test_a_twin_that_goes_while_the_other_list_is_read_is_not_marked(ledger: Ledger) -> None:
+    fleet = fleet_of(graphs=2, backups=8)
+    one, two = fleet.graphs
+    one.add_backup(FIRST_MS - 1, id="twin")
+    asked: list[Request] = []
+
+    def delete_behind_the_first_page(request: Request) -> None:
+        if request.graph_id == "g2":
+            asked.append(request)
+            if len(asked) == 2:
+                two.delete_backup("twin")
+
+    with Emulator(fleet) as emulator:
+        ledger.load(emulator, page_size=4)
+        two.add_backup(FIRST_MS - 1, id="twin")
+        emulator.before_answer = delete_behind_the_first_page
+        ledger.load(emulator, page_size=4, full=True)
+
+    assert len(asked) > 2
+    assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == ("g1", set())
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph of ten backups fills one."""
+    monkeypatch.setattr("ges_backups.batches.BATCH_ROWS", 10)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_twin_of_three_graphs_comes_once_where_its_first_one_loses_it(ledger: Ledger) -> None:
+    """The second graph's row is held back in one batch, the third's comes with the next."""
+    fleet = fleet_of(graphs=1, backups=10)
+    fill(fleet.add_graph("g2"), 2)
+    fill(fleet.add_graph("g3"), 2)
+    the_graph(fleet, "g2").add_backup(FIRST_MS + 1, id="twin")
+    with Emulator(fleet) as emulator:
+        ledger.load(emulator, concurrency=1)
+        the_graph(fleet, "g1").add_backup(FIRST_MS + 2, id="twin")
+        the_graph(fleet, "g3").add_backup(FIRST_MS + 3, id="twin")
+        the_graph(fleet, "g2").delete_backup("twin")
+        ledger.load(emulator, concurrency=1, full=True)
+    assert ledger.backups["twin"]["graph_id"] in ("g1", "g3")
+    assert ledger.deleted == set()
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_twin_that_a_deleted_graph_has_left_no_more_is_the_others(ledger: Ledger) -> None:
+    fleet = fleet_of(graphs=2, backups=10)
+    the_graph(fleet).add_backup(FIRST_MS + 1, id="twin")
+    with Emulator(fleet) as emulator:
+        ledger.load(emulator)
+        fleet.delete_graph("g1")
+        the_graph(fleet, "g2").add_backup(FIRST_MS + 2, id="twin")
+        for _ in range(2):
+            ledger.load(emulator, full=True)
+            assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == ("g1", set())
+        fleet.deleted_graphs[0].delete_backup("twin")
+        ledger.load(emulator, full=True)
+    assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == ("g2", set())
 
 
 @pytest.mark.parametrize(
