@@ -345,7 +345,7 @@ class GesClient:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = Session(raise_for_status=False)
+            session = _Session(raise_for_status=False)
             session.trust_env = False  # read once by the client, not for each request; no .netrc
             adapter = timed_adapter(self._lines)
             session.mount("https://", adapter)
@@ -397,6 +397,13 @@ def _try_bundle(bundle: str, changed_at: int) -> None:  # noqa: ARG001 - a chang
     """Read certificates as a connection will; some hundred of them take 15 ms, so once a process."""
     folder = Path(bundle).is_dir()
     ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+
+
+class _Session(Session):
+    """Sends what it is told to: where an answer redirects to is nobody's concern."""
+
+    def get_redirect_target(self, resp: Response) -> None:
+        """None, also where redirects are not followed: requests would read the address and the body."""
 
 
 class _NoAuth(AuthBase):

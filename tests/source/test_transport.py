@@ -1,4 +1,4 @@
-"""TLS and proxies: what is retried, what is told of a certificate, and which way each host is asked."""
+"""TLS, proxies and redirects: what is retried, what a certificate lacks, and which way each host is asked."""
 
 import socket
 import ssl
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ges_backups import client as client_module
 from ges_backups.client import GesClient
 from ges_backups.credentials import GesCredentials
-from ges_backups.errors import SourceDown, TransientError
+from ges_backups.errors import RequestRefused, SourceDown, TransientError
 from ges_emulator import Emulator
 from harness import TOKEN, fleet_of
 
@@ -145,6 +146,35 @@ def test_a_handshake_that_drips_is_given_up_in_time() -> None:
     with listening(drip) as port, pytest.raises(TransientError):
         ask(client_of(f"https://127.0.0.1:{port}", "p", 1.0), "p")
     assert time.monotonic() - started < 3
+
+
+def redirect(to: str, body: bytes = b"") -> Callable[[socket.socket], object]:
+    """Answers each request on a connection of its own with a redirect, its address in latin-1."""
+    head = f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(head.encode("latin-1") + body)
+
+    return serve
+
+
+@pytest.mark.parametrize("address", ["http://[bad/", "/login?\xb5\xc7\xc2\xbc"], ids=ascii)
+def test_a_redirect_to_what_is_no_address_is_not_followed_like_any_other(address: str) -> None:
+    with (
+        listening(redirect(address)) as port,
+        pytest.raises(RequestRefused, match="redirects, which is not followed"),
+    ):
+        ask(client_of(f"http://127.0.0.1:{port}", "p"), "p")
+
+
+def test_the_body_of_a_redirect_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 2**20)
+    with (
+        listening(redirect("/x", bytes(3 * 2**20))) as port,
+        pytest.raises(RequestRefused, match="larger than 1 MiB"),
+    ):
+        ask(client_of(f"http://127.0.0.1:{port}", "p"), "p")
 
 
 def test_a_certificate_that_is_not_trusted_is_said_at_once(https: Emulator) -> None:
