@@ -9,6 +9,7 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beginnings import Beginnings
@@ -17,6 +18,7 @@ from ges_backups.schema import LISTING_COLUMNS, REJECTED_COLUMNS
 from ges_backups.source import INSERT_ONLY, UPSERT
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_storage import arrow_schema
+from ges_history.warehouses.lake_upsert import Staged
 from s3_server import S3Server
 
 Row = dict[str, Any]
@@ -131,6 +133,14 @@ def as_table(rows: Sequence[Row], table: str = "backups") -> pa.Table:
         for name in names
     ]
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+
+
+def staged(folder: Path, name: str, *rows: Row) -> Staged:
+    """Backups as a load's package brings them."""
+    path = folder / f"{name}.parquet"
+    pq.write_table(as_table(rows), path)
+    compared = [column for column in rows[0] if column not in ("id", "_dlt_load_id")]
+    return Staged("backups", [str(path)], ["id"], compared)
 
 
 def load_rows(

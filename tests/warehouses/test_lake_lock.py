@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from deltalake.exceptions import CommitFailedError
 from obstore.store import MemoryStore
@@ -21,8 +20,8 @@ import warm_python
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses import lake_lock
 from ges_history.warehouses.lake_lock import Fence, Lease, LeaseLost, _store
-from ges_history.warehouses.lake_upsert import Staged, upsert
-from lake_place import Place, as_table, backup, load_rows, rows_of
+from ges_history.warehouses.lake_upsert import upsert
+from lake_place import Place, backup, load_rows, rows_of, staged
 
 
 @contextmanager
@@ -138,13 +137,6 @@ def test_a_bucket_that_overwrites_is_refused() -> None:
     store: Any = Overwrites()
     with pytest.raises(DatabaseError, match="If-None-Match"):
         Lease(store, "lock", "is loading").take()
-
-
-def staged(folder: Path, name: str, *rows: Any) -> Staged:
-    path = folder / f"{name}.parquet"
-    pq.write_table(as_table(rows), path)
-    compared = [column for column in rows[0] if column not in ("id", "_dlt_load_id")]
-    return Staged("backups", [str(path)], ["id"], compared)
 
 
 def test_a_load_that_was_stopped_for_too_long_changes_nothing(

@@ -9,10 +9,23 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import Field
 
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.warehouses import lake_upsert, warehouse_for
-from lake_place import FIRST_MS, HOUR_MS, STARTED, Place, Row, backup, load_rows, rows_of
+from ges_history.warehouses.lake_lock import Fence
+from ges_history.warehouses.lake_upsert import upsert
+from lake_place import (
+    FIRST_MS,
+    HOUR_MS,
+    STARTED,
+    Place,
+    Row,
+    backup,
+    load_rows,
+    rows_of,
+    staged,
+)
 from s3_server import S3Server
 
 
@@ -223,6 +236,29 @@ def test_a_field_that_a_record_lacks_is_null_in_its_row(folder_lake: Place) -> N
     load_rows(lake, [backup("a", newer="x"), backup("b", newer="x")])
     load_rows(lake, [backup("a")])
     assert [row["newer"] for row in rows_of(lake)] == [None, "x"]
+
+
+def test_a_column_that_the_load_does_not_know_stays_as_it_is(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a", zone="red", size=1), backup("b", zone="blue")])
+    opened = lake.storage.opened("backups")
+    opened.alter.add_columns([Field("remark", "string")])
+    opened.update({"remark": "'mine'"})
+    known = staged(folder_lake.folder, "known", backup("a", size=2), backup("c"))
+    upsert(lake.storage, known, Fence("p1"), folder_lake.folder)
+    columns = "id, size, zone, remark"
+    assert [tuple(row.values()) for row in rows_of(lake, columns=columns)] == [
+        ("a", 2, "red", "mine"),
+        ("b", None, "blue", "mine"),
+        ("c", None, None, None),
+    ]
+    load_rows(lake, [backup("a", size=3)])
+    assert rows_of(lake, columns=columns)[0] == {
+        "id": "a",
+        "size": 3,
+        "zone": None,
+        "remark": "mine",
+    }
 
 
 def test_many_new_rows_come_in_parts_by_their_starts(

@@ -177,5 +177,6 @@ class _UpsertJob(TableFormatLoadFilesystemJob):
             files=self.file_paths,
             keys=[name for name, hints in columns if hints.get("primary_key")],
             compared=get_merge_compare_columns(table),
+            columns=[name for name, _ in columns],
             is_insert_only=table.get("x-merge-strategy") == "insert-only",
         )

@@ -11,7 +11,7 @@ whatever became of its lock, and known rows can be told from new ones outside of
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -52,6 +52,7 @@ class Staged:
         files: Local Parquet files.
         keys: Columns that name a row; a row comes once.
         compared: Columns whose change makes a row a changed one.
+        columns: Those that the load knows beside the files' own; what else stands in a row stays.
         is_insert_only: Known rows stay as they are.
     """
 
@@ -59,6 +60,7 @@ class Staged:
     files: Sequence[str]
     keys: Sequence[str]
     compared: Sequence[str]
+    columns: Collection[str] = ()
     is_insert_only: bool = False
 
 
@@ -114,6 +116,7 @@ class _Upsert:
         self._connection.execute(f"CREATE VIEW files AS FROM {stored_in(self._staged.files)}")
         present = self._types("files")
         self._add_columns(present)
+        self._own = {*self._staged.columns, *present, *self._strays.values()}
         self._connection.register("columns", schema_of(self._table).empty_table())
         self._connection.execute("CREATE TABLE empty AS FROM columns")
         selected = [
@@ -223,7 +226,8 @@ class _Upsert:
             target_alias="target",
             commit_properties=self._commit(),
         )
-        merger.when_matched_update_all().execute()
+        others = [name for name in rows.column_names if name not in self._own]
+        merger.when_matched_update_all(except_cols=others).execute()
         self._committed()
 
     def _append_new(self) -> None:
