@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import Field
+from deltalake import DeltaTable, Field
 
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.warehouses import lake_upsert, warehouse_for
@@ -259,6 +259,61 @@ def test_a_column_that_the_load_does_not_know_stays_as_it_is(folder_lake: Place)
         "zone": None,
         "remark": "mine",
     }
+
+
+def test_an_id_that_one_project_has_lost_and_another_lists_is_there_once(
+    folder_lake: Place,
+) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("twin", deleted_at=STARTED), backup("a", deleted_at=None)])
+    other = {"project_id": "p2", "start_timestamp": FIRST_MS + HOUR_MS, "deleted_at": None}
+    for size in (1, 2):
+        load_rows(lake, [backup("twin", size=size, **other), backup("b", **other)], project="p2")
+    load_rows(lake, [backup("a", deleted_at=STARTED)])
+    found = rows_of(lake, columns="project_id, id, size, deleted_at")
+    assert [tuple(row.values()) for row in found] == [
+        ("p1", "a", None, STARTED),
+        ("p2", "b", None, None),
+        ("p2", "twin", 2, None),
+    ]
+
+
+def test_what_is_cut_while_it_is_forgotten_is_listed_again_and_can_be_forgotten_again(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = folder_lake.warehouse()
+    others = {"listings": [{"project_id": "p1", "graph_id": "g1", "cursor": "{}"}]}
+    load_rows(lake, [backup("a"), backup("b", project_id="p2")], **others)
+    delete, cut = DeltaTable.delete, iter([None, KeyError("cut"), None])
+
+    def delete_or_fail(table: DeltaTable, rows: str, **options: Any) -> Any:
+        if (error := next(cut)) is not None:
+            raise error
+        return delete(table, rows, **options)
+
+    monkeypatch.setattr(DeltaTable, "delete", delete_or_fail)
+    with pytest.raises(KeyError, match="cut"):
+        lake.forget("p1")
+    assert (rows_of(lake, "listings"), len(rows_of(lake))) == ([], 2)
+    assert lake.forget("p1")["backups"] == 1
+    assert [row["id"] for row in rows_of(lake)] == ["b"]
+
+
+def test_a_project_is_forgotten_while_another_one_brings_a_column(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a"), backup("b", project_id="p2")])
+    delete, meanwhile = DeltaTable.delete, iter([backup("b", project_id="p2", newer=1)])
+
+    def delete_late(table: DeltaTable, rows: str, **options: Any) -> Any:
+        for row in meanwhile:
+            load_rows(folder_lake.warehouse("other"), [row], project="p2")
+        return delete(table, rows, **options)
+
+    monkeypatch.setattr(DeltaTable, "delete", delete_late)
+    assert lake.forget("p1")["backups"] == 1
+    assert [(row["id"], row["newer"]) for row in rows_of(lake)] == [("b", 1)]
 
 
 def test_many_new_rows_come_in_parts_by_their_starts(

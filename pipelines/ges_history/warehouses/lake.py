@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,19 +186,27 @@ class LakeWarehouse:
             return read(sql, *values)
 
     def forget(self, project: str) -> dict[str, int]:
-        """Remove all rows of a project, and its packages; its files go within a day of loads."""
-        from ges_history.warehouses.lake_storage import COLUMNS, partition_of  # noqa: PLC0415
+        """Remove all rows of a project, and its packages; its files go within a day of loads.
 
-        gone = {}
+        Cursors go first, so that what is cut short is listed again, and the project's own row last, so
+        that it is known until all is gone.
+        """
+        from ges_history.warehouses.lake_storage import COLUMNS, partition_of  # noqa: PLC0415
+        from ges_history.warehouses.lake_upsert import until_committed  # noqa: PLC0415
+
+        gone = dict.fromkeys(COLUMNS, 0)
         with self._explained():
-            for name in COLUMNS:
+            for name in sorted(COLUMNS, key=lambda it: (it == "projects", it != "listings")):
                 key = partition_of(name)
                 count = self.read(f"SELECT count(*) AS n FROM ges.{name} WHERE {key} = ?", project)
                 gone[name] = int(count.column("n")[0].as_py())
                 if gone[name]:
-                    self.storage.opened(name).delete(f"{key} = '{project}'")
+                    until_committed(partial(self._delete, name, f"{key} = '{project}'"))
         shutil.rmtree(self.folder / pipeline_name(project), ignore_errors=True)
         return gone
+
+    def _delete(self, table: str, rows: str) -> None:
+        self.storage.opened(table).delete(rows)
 
     def _make_folder(self) -> None:
         try:

@@ -161,20 +161,35 @@ class LakeStorage:
                 return there
             raise
 
-    def files(self, opened: "DeltaTable", projects: Iterable[str] | None = None) -> list[str]:
-        """The files that hold the rows of some or all projects, as DuckDB takes them."""
+    def projects(self, opened: "DeltaTable") -> set[str]:
+        """The projects that have rows in a table."""
+        return {str(one) for partition in opened.partitions() for one in partition.values()}
+
+    def files(
+        self, opened: "DeltaTable", projects: Iterable[str] | None = None, holding: str = ""
+    ) -> list[str]:
+        """The files that hold the rows of some or all projects, as DuckDB takes them.
+
+        Args:
+            opened: The table.
+            projects: Whose; default: of all.
+            holding: A condition that some row of each is to meet, as far as Delta knows.
+        """
         column = opened.metadata().partition_columns[0]
-        wanted = None if projects is None else [(column, "in", sorted(projects))]
-        uris = opened.file_uris(file_pruning_predicate=wanted)
+        wanted = [holding] if holding else []
+        if projects is not None:
+            wanted.append(f"{column} IN ({', '.join(map(text, sorted(projects)))})")
+        uris = opened.file_uris(file_pruning_predicate=" AND ".join(wanted) or None)
         return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
 
     def files_by_project(
-        self, opened: "DeltaTable", projects: Iterable[str] | None = None
+        self, opened: "DeltaTable", projects: Iterable[str] | None = None, holding: str = ""
     ) -> dict[str, list[str]]:
-        """{project: the files that hold its rows}, of all projects or of these."""
-        found = {str(one) for partition in opened.partitions() for one in partition.values()}
+        """{project: the files that hold its rows}, of all projects or of these; see `files`."""
+        found = self.projects(opened)
         wanted = found if projects is None else found & set(projects)
-        return {project: self.files(opened, [project]) for project in sorted(wanted)}
+        files = {project: self.files(opened, [project], holding) for project in sorted(wanted)}
+        return {project: of_project for project, of_project in files.items() if of_project}
 
     @contextmanager
     def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -185,19 +200,26 @@ class LakeStorage:
                 connection.register_filesystem(self.filesystem())
             yield connection
 
-    def rows(self, opened: "DeltaTable", empty: str, projects: Iterable[str] | None = None) -> str:
+    def rows(
+        self,
+        opened: "DeltaTable",
+        empty: str,
+        projects: Iterable[str] | None = None,
+        holding: str = "",
+    ) -> str:
         """A table's rows as SQL, every column there, whichever of its files have it.
 
         Args:
             opened: The table.
             empty: The name of a DuckDB table of its columns that holds no row.
             projects: Only the rows of these.
+            holding: Only files that may hold a row for which this is true.
         """
         column = opened.metadata().partition_columns[0]
         names = [field.name for field in opened.schema().fields if field.name != column]
         stored = ", ".join(map(text, names))
         parts = [f"SELECT * FROM {empty}"]
-        for project, files in self.files_by_project(opened, projects).items():
+        for project, files in self.files_by_project(opened, projects, holding).items():
             parts.append(
                 f"SELECT COLUMNS(lambda c: c IN ({stored})), {text(project)} AS {quoted(column)}"
                 f" FROM {stored_in(files)}"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PRUNES = "start_timestamp"
 """Files are in its order, roughly, and know their smallest and largest."""
+MARK = "deleted_at"
 RANGES = 12
 MERGED_AT_ONCE = 200_000
 APPENDED_AT_ONCE = 10_000_000
@@ -177,6 +178,8 @@ class _Upsert:
     def _find_known(self) -> None:
         """The table `known`: the keys, and starts, of staged rows that the table holds."""
         held = self._storage.rows(self._table, "empty", self._projects)
+        if self._partition not in self._staged.keys and MARK in schema_of(self._table).names:
+            held += self._marked_elsewhere()
         self._connection.execute(f"CREATE VIEW held AS {held}")
         self._prunes = PRUNES in schema_of(self._table).names
         columns = [f"h.{quoted(key)}" for key in self._staged.keys]
@@ -186,6 +189,19 @@ class _Upsert:
             f"CREATE TABLE known AS SELECT {', '.join(columns)} FROM held h"
             f" SEMI JOIN staged s ON {self._same('s', 'h')}"
         )
+
+    def _marked_elsewhere(self) -> str:
+        """Staged rows that other projects hold, and have marked: they move to the one that lists them."""
+        others = self._storage.projects(self._table) - set(self._projects)
+        is_marked = f"{MARK} IS NOT NULL"
+        marked = self._storage.rows(self._table, "empty", others, is_marked)
+        self._connection.execute(
+            f"CREATE TABLE elsewhere AS SELECT m.* FROM ({marked}) m"
+            f" SEMI JOIN staged s ON {self._same('s', 'm')} WHERE {is_marked}"
+        )
+        query = f"SELECT DISTINCT {self._partition} FROM elsewhere"
+        self._projects += [project for (project,) in self._connection.sql(query).fetchall()]
+        return " UNION ALL BY NAME FROM elsewhere"
 
     def _same(self, one: str, other: str) -> str:
         return " AND ".join(
