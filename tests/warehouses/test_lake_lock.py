@@ -21,6 +21,8 @@ from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses import lake_lock
 from ges_history.warehouses.lake_lock import Fence, Lease, LeaseLost, _store
 from ges_history.warehouses.lake_upsert import upsert
+from ges_history.warehouses.seam import quiet
+from ges_history.warehouses.waiting import wait_for
 from lake_place import Place, backup, load_rows, rows_of, staged
 
 
@@ -123,7 +125,10 @@ def test_one_of_many_takes_a_new_lease(bucket_lake: Place) -> None:
     assert taken.count(True) == 1
 
 
-def test_a_bucket_that_overwrites_is_refused() -> None:
+@pytest.mark.parametrize("honoured", [(), ("create",)])
+def test_a_bucket_that_overwrites_is_refused_each_time(
+    monkeypatch: pytest.MonkeyPatch, honoured: tuple[str, ...]
+) -> None:
     class Overwrites:
         def __init__(self) -> None:
             self.store = MemoryStore()
@@ -131,12 +136,41 @@ def test_a_bucket_that_overwrites_is_refused() -> None:
         def get(self, path: str) -> Any:
             return self.store.get(path)
 
-        def put(self, path: str, content: bytes, **_: Any) -> Any:
-            return self.store.put(path, content)
+        def put(self, path: str, content: bytes, mode: Any) -> Any:
+            return self.store.put(path, content, mode=mode if mode in honoured else "overwrite")
 
+    on_another_machine(monkeypatch, 0.1)
     store: Any = Overwrites()
-    with pytest.raises(DatabaseError, match="If-None-Match"):
-        Lease(store, "lock", "is loading").take()
+    for _ in range(3):
+        take = Lease(store, "lock", "is loading").take
+        with pytest.raises(DatabaseError, match="If-None-Match and If-Match"):
+            wait_for(take, LoadInProgress, 5.0, quiet)
+
+
+def test_who_waits_for_less_than_a_lease_takes_over_from_the_dead_alone(
+    bucket_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_another_machine(monkeypatch, 3.0)
+    monkeypatch.setattr(lake_lock, "RENEW_SECONDS", 0.5)
+    dead = Lease(_store(bucket_lake.warehouse().storage), "_ges_locks/p1.json", "is loading")
+    assert dead.take() is None
+    with bucket_lake.warehouse().lock("p1", 0.0):
+        started = time.monotonic()
+        with pytest.raises(LoadInProgress), bucket_lake.warehouse().lock("p1", 0.0):
+            pass
+        assert time.monotonic() - started < 3.0
+
+
+def test_a_process_that_proc_hides_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(pid: int) -> str:
+        raise FileNotFoundError(pid)
+
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        ended.wait()
+    monkeypatch.setattr(lake_lock, "_started", hidden)
+    holder = {"machine": lake_lock._machine(), "started": "1"}
+    assert not lake_lock._is_gone({**holder, "pid": os.getppid()})
+    assert lake_lock._is_gone({**holder, "pid": ended.pid})
 
 
 def test_a_load_that_was_stopped_for_too_long_changes_nothing(
@@ -232,6 +266,7 @@ def test_a_stopped_process_finds_out_when_it_goes_on(
     bucket_lake: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lake_lock, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(lake_lock, "RENEW_SECONDS", 0.2)
     with held_by_another_process(bucket_lake, "p1") as other:
         other.send_signal(signal.SIGSTOP)
         with bucket_lake.warehouse().lock("p1", 20.0):

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.warehouses.lake_storage import LakeStorage
 from ges_history.warehouses.seam import Say
-from ges_history.warehouses.waiting import held_file, wait_for
+from ges_history.warehouses.waiting import POLL_SECONDS, held_file, wait_for
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LOCKS = "_ges_locks"
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 4.0
+STALE = '"00000000000000000000000000000000"'
+"""An ETag that no lease has."""
 
 
 class LeaseLost(DatabaseError):
@@ -71,7 +73,11 @@ def locked(storage: LakeStorage, project: str, wait: float, say: Say) -> Iterato
             yield Fence(project)
         return
     lease = Lease(_store(storage), f"{LOCKS}/{project}.json", what)
-    wait_for(lease.take, LoadInProgress, wait, say)
+    try:
+        wait_for(lease.take, LoadInProgress, wait, say)
+    except LoadInProgress:
+        if not lease.outwait():
+            raise
     with lease.renewed():
         yield Fence(project, lease.renew)
 
@@ -91,7 +97,7 @@ class Lease:
         self._what = what
         self._me = {"nonce": secrets.token_hex(8), "host": socket.gethostname(), **_this_process()}
         self._tag = ""
-        self._seen = ("", 0.0)
+        self._seen: dict[str, float] = {}
         self._turn = threading.Lock()
         self._stop = threading.Event()
 
@@ -100,19 +106,27 @@ class Lease:
         from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415
 
         found = self._read()
+        holder, tag = found or ({"released": True}, "")
         try:
-            if found is None:
-                self._put("create")
-                self._check_that_puts_are_conditional()
-                return None
-            holder, tag = found
             if holder.get("released") or _is_gone(holder) or self._stands_still(tag):
-                self._put({"e_tag": tag})
+                self._put({"e_tag": tag} if found else "create")
+                self._check_that_puts_are_conditional()
                 return None
         except (AlreadyExistsError, PreconditionError):
             return f"Another load {self._what}"
         who = f"process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
         return f"Another load ({who}) {self._what}"
+
+    def outwait(self) -> bool:
+        """Take it from a holder who has shown no sign of life; whether it is taken.
+
+        For who would not wait until the lease is over: he waits for a sign, else nobody ever took it.
+        """
+        while len(self._seen) == 1:
+            if self.take() is None:
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
 
     def renew(self) -> None:
         """Show that it is held.
@@ -183,23 +197,22 @@ class Lease:
 
     def _check_that_puts_are_conditional(self) -> None:
         """A bucket that overwrites whatever it is told would lose rows in silence."""
-        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415
 
-        try:
-            self._store.put(self._path, b"{}", mode="create")
-        except AlreadyExistsError:
-            return
-        raise DatabaseError(
-            "The bucket does not honour If-None-Match, so two writers could overwrite each other:"
-            " a lake cannot be kept there.",
-            is_lasting=True,
-        )
+        stale: Any = {"e_tag": STALE}
+        refused: Any = (("create", AlreadyExistsError), (stale, PreconditionError))
+        for mode, refusal in refused:
+            with suppress(refusal):
+                self._store.put(self._path, b"{}", mode=mode)
+                raise DatabaseError(
+                    "The bucket does not honour If-None-Match and If-Match, so two writers could"
+                    " overwrite each other: a lake cannot be kept there.",
+                    is_lasting=True,
+                )
 
     def _stands_still(self, tag: str) -> bool:
         now = time.monotonic()
-        if self._seen[0] != tag:
-            self._seen = (tag, now)
-        return now - self._seen[1] > LEASE_SECONDS
+        return now - self._seen.setdefault(tag, now) > LEASE_SECONDS
 
 
 def _store(storage: LakeStorage) -> "ObjectStore":
@@ -230,8 +243,18 @@ def _is_gone(holder: dict[str, Any]) -> bool:
         return False
     try:
         return bool(_started(int(holder["pid"])) != holder["started"])
-    except OSError:
+    except ProcessLookupError:
         return True
+    except OSError:  # gone, or hidden from this user
+        return _has_no_process(int(holder["pid"]))
+
+
+def _has_no_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:  # or it is another user's
+        return isinstance(error, ProcessLookupError)
+    return False
 
 
 def _machine() -> list[str]:
