@@ -32,6 +32,7 @@ from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.seam import Warehouse
 from ges_history.warehouses.spark import SCRATCH, SparkLake
+from ges_history.warehouses.spark_address import SparkAddress
 from lake_copy import copy_history, write_without
 from lake_place import RUNTIME, Place, bucket_place, folder_place
 from s3_server import S3Server
@@ -214,6 +215,43 @@ def test_a_server_that_is_not_there_is_a_sentence(
     with pytest.raises(DatabaseError, match=r"sc://127\.0\.0\.1:1") as error:
         SparkLake(lake, "sc://127.0.0.1:1/;token=never-shown").read("SELECT 1")
     assert "never-shown" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "/;token=never-shown==",
+        ";token=never-shown",
+        "/;use_ssl=true;token=never-shown;x",
+        "/?token=never-shown",
+        "/token=never-shown",
+        "/#never-shown",
+        "0000/;token=never-shown",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_a_word_of_it(
+    folder_lake: Place, after: str
+) -> None:
+    for remote in (f"sc://127.0.0.1:15002{after}", "sc://user:never-shown@127.0.0.1:15002/"):
+        with pytest.raises(DatabaseError, match="must be sc://HOST:PORT") as error:
+            SparkLake(folder_lake.warehouse(), remote)
+        assert "never-shown" not in str(error.value)
+
+
+def test_a_token_that_spark_repeats_is_hidden() -> None:
+    address = SparkAddress("sc://spark/;token=a-secret%3D%3D;user_id=somebody")
+    assert (str(address), address.host, address.port) == ("sc://spark", "spark", 15002)
+    assert address.hide("INVALID 'token=a-secret==' a-secret%3D%3D") == "INVALID 'token=***' ***"
+
+
+@pytest.mark.parametrize("name", ["l*", "l?", "l{a,b}"])
+def test_a_lake_whose_path_spark_takes_for_a_pattern_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place = Place({"DESTINATION__FILESYSTEM__BUCKET_URL": str(tmp_path / name)}, tmp_path)
+    place.enter(monkeypatch)
+    with pytest.raises(DatabaseError, match="cannot be read by Spark"):
+        SparkLake(place.warehouse(), "sc://127.0.0.1:15002")
 
 
 def test_a_server_that_dies_in_the_middle_is_a_sentence_within_a_minute(

@@ -7,13 +7,13 @@ the answers. What a report reads several times is worked out once: kept by the s
 """
 
 import functools
+import re
 import socket
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ges_history.errors import DatabaseError, HistoryError, NoHistory
 from ges_history.reports.catalogue import views_needed
@@ -25,6 +25,7 @@ from ges_history.warehouses.lake_storage import (
     whole_schema,
 )
 from ges_history.warehouses.seam import DATASET, REPORTS, Read, Say, quiet
+from ges_history.warehouses.spark_address import SparkAddress
 from ges_history.warehouses.spark_sql import Part, named, parts_of, query
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 NEEDED = "Spark needs `pip install 'ges-backup-history[spark]'`"
 SCRATCH = "_ges_scratch"
+_PATTERN = re.compile("[*?{]")
 TRIES_AGAIN = 4
 """How often Spark's client asks a server that is away, for 4 s together; its own 15 take ten minutes."""
 
@@ -43,14 +45,22 @@ class SparkLake:
     Args:
         lake: The lake; it is loaded into without Spark.
         remote: The server, ``sc://HOST:PORT``, with what else Spark Connect takes.
+
+    Raises:
+        DatabaseError: That is no address, or Spark would take the lake's path for a pattern.
     """
 
     dialect = "spark"
 
     def __init__(self, lake: LakeWarehouse, remote: str) -> None:
         self._lake = lake
-        self._remote = remote
+        self._remote = SparkAddress(remote)
         self.name = lake.name
+        if found := _PATTERN.search(lake.name):
+            raise DatabaseError(
+                f"{lake.name} cannot be read by Spark, which takes {found[0]!r} for a pattern and finds"
+                " no rows: give the lake another name, or ask without --spark."
+            )
 
     @contextmanager
     def reading(self, wait: float = 0.0, say: Say = quiet) -> Iterator[Read]:  # noqa: ARG002
@@ -77,7 +87,7 @@ class SparkLake:
 
 
 class _SparkReader:
-    def __init__(self, lake: LakeWarehouse, session: "SparkSession", remote: str) -> None:
+    def __init__(self, lake: LakeWarehouse, session: "SparkSession", remote: SparkAddress) -> None:
         self._remote = remote
         self._lake = lake
         self._session = session
@@ -175,7 +185,7 @@ class _SparkReader:
 
 
 @contextmanager
-def _session(remote: str) -> "Iterator[SparkSession]":
+def _session(remote: SparkAddress) -> "Iterator[SparkSession]":
     """A session of the server, in UTC."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of pandas 3, which is not used here
@@ -187,7 +197,7 @@ def _session(remote: str) -> "Iterator[SparkSession]":
             raise DatabaseError(f"{NEEDED}.") from error
         _check_that_it_listens(remote)
         try:
-            session = SparkSession.builder.remote(remote).create()
+            session = SparkSession.builder.remote(remote.url).create()
             session.client.set_retry_policies([DefaultPolicy(max_retries=TRIES_AGAIN)])
             session.conf.set("spark.sql.session.timeZone", "UTC")
         except _spark_errors() as error:
@@ -206,36 +216,28 @@ def _spark_errors() -> tuple[type[Exception], ...]:
     return (PySparkException, grpc.RpcError)
 
 
-def _check_that_it_listens(remote: str) -> None:
+def _check_that_it_listens(remote: SparkAddress) -> None:
     """Find out at once: pyspark tries for minutes."""
     try:
-        address = urlsplit(remote.partition(";")[0])
-        if address.scheme != "sc" or not address.hostname:
-            raise ValueError("it must be sc://HOST:PORT")
-        with socket.create_connection((address.hostname, address.port or 15002), timeout=10):
+        with socket.create_connection((remote.host, remote.port), timeout=10):
             return
     except (OSError, ValueError) as error:
         raise DatabaseError(_no_server(remote, str(error))) from error
 
 
-def _no_server(remote: str, reason: str) -> str:
+def _no_server(remote: SparkAddress, reason: str) -> str:
     """A sentence."""
-    return f"No Spark Connect server answers at {_address(remote)}: {reason}."
+    return f"No Spark Connect server answers at {remote}: {remote.hide(reason)}."
 
 
-def _what_spark_says(error: BaseException, remote: str) -> str:
+def _what_spark_says(error: BaseException, remote: SparkAddress) -> str:
     """A sentence, where its server has gone; else its own first line."""
     if any(sign in str(error) for sign in ("UNAVAILABLE", "RETRIES_EXCEEDED")):
         return (
-            f"The Spark Connect server at {_address(remote)} does not answer any more: it was stopped,"
+            f"The Spark Connect server at {remote} does not answer any more: it was stopped,"
             " or has run out of memory."
         )
-    return f"Spark says: {_first_line(error)}"
-
-
-def _address(remote: str) -> str:
-    """What follows it may hold a token, and is never shown."""
-    return remote.partition(";")[0].rstrip("/")
+    return f"Spark says: {remote.hide(_first_line(error))}"
 
 
 def _first_line(error: BaseException) -> str:
