@@ -2,6 +2,7 @@
 
 import errno
 import random
+import re
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -111,13 +112,59 @@ def test_any_other_folder_holds_a_lake(
     assert (tmp_path / name / "ges" / "init").is_file()
 
 
+@pytest.mark.parametrize("prefix", ["a[b", "a#1", "a?b", "a%41"])
 def test_a_prefix_of_a_bucket_that_delta_does_not_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    settings = S3Server("http://127.0.0.1:9").settings(f"s3://lake/{prefix}")
+    Place(settings, tmp_path).enter(monkeypatch)
+    with pytest.raises(DatabaseError, match=rf"s3:/+lake/{re.escape(prefix)}' cannot hold a lake"):
+        warehouse_for(tmp_path / "x.duckdb", "filesystem")
+
+
+def test_any_other_prefix_of_a_bucket_holds_a_lake(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(s3.settings("s3://lake/my größe {a,b} 50% x*y+&=;,~!@'"), tmp_path)
+    place.enter(monkeypatch)
+    lake = place.warehouse()
+    for size in (1, 2):
+        load_rows(lake, [backup("a", size=size), backup(f"b{size}")])
+    found = [(row["id"], row["size"]) for row in rows_of(lake)]
+    assert found == [("a", 2), ("b1", None), ("b2", None)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sftp://user:never-shown@127.0.0.1:1/lake",
+        "abfss://x:never-shown@acct.dfs.core.windows.net/lake",
+        "https://user:never-shown@h/lake",
+        "s3://KEY:never-shown@lake/x",
+        "memory://never-shown",
+    ],
+)
+def test_a_place_that_is_neither_folder_nor_bucket_is_refused_without_a_word_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    settings = S3Server("http://127.0.0.1:9").settings(url)
+    Place(settings, tmp_path).enter(monkeypatch)
+    with pytest.raises(DatabaseError, match="must be a folder or s3://BUCKET/PATH") as error:
+        warehouse_for(tmp_path / "x.duckdb", "filesystem")
+    assert "never-shown" not in str(error.value)
+
+
+def test_credentials_that_a_bucket_repeats_are_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = S3Server("http://127.0.0.1:9").settings("s3://lake/a[b")
-    Place(settings, tmp_path).enter(monkeypatch)
-    with pytest.raises(DatabaseError, match=r"s3:/+lake/a\[b' cannot hold a lake"):
-        warehouse_for(tmp_path / "x.duckdb", "filesystem")
+    settings = S3Server("http://127.0.0.1:9").settings("s3://lake/x")
+    session = {"DESTINATION__FILESYSTEM__CREDENTIALS__AWS_SESSION_TOKEN": "never-shown"}
+    Place({**settings, **session}, tmp_path).enter(monkeypatch)
+    lake = warehouse_for(tmp_path / "x.duckdb", "filesystem")
+    said = str(
+        lake.explain(OSError("400: <Code>ExpiredToken</Code><Token-0>never-shown</Token-0>"))
+    )
+    assert "<Token-0>***</Token-0>" in said
 
 
 def test_a_folder_of_packages_that_cannot_be_made_is_named(folder_lake: Place) -> None:

@@ -251,11 +251,12 @@ def _storage(name: str) -> "LakeStorage":
     except ModuleNotFoundError as error:
         raise DatabaseError(f"{NEEDED} ({error.name} is missing).") from error
     from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
+    from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
     from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
     from dlt.destinations import filesystem  # noqa: PLC0415
 
     from ges_history.dlt_environment import sectioned_environment  # noqa: PLC0415
-    from ges_history.warehouses.lake_storage import LakeStorage  # noqa: PLC0415
+    from ges_history.warehouses.lake_storage import LakeStorage, NoPlace  # noqa: PLC0415
 
     with sectioned_environment():
         try:
@@ -266,6 +267,8 @@ def _storage(name: str) -> "LakeStorage":
             options = deltalake_storage_options(
                 configuration.credentials, configuration.deltalake_storage_options
             )
+        except MissingDependencyException as error:  # of some other kind of place
+            raise NoPlace(name) from error
         except ConfigurationException as error:
             variable = f"DESTINATION__{name.upper()}__"
             raise DatabaseError(

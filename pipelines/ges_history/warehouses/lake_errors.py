@@ -2,10 +2,13 @@
 
 import re
 
+from ges_backups.redaction import Secrets
 from ges_history.errors import DatabaseError, HistoryError
 from ges_history.warehouses.lake_storage import LakeStorage
 
 _SECRET = re.compile(r"(?i)(signature|credential|token|key|secret)[^\s,;&]*=[^\s,;&]+")
+
+_NAMES_A_SECRET = re.compile(r"(?i)key|secret|token|password")
 
 _REFUSED = (
     r"AccessDenied|access denied|InvalidAccessKeyId|SignatureDoesNotMatch"
@@ -30,7 +33,8 @@ def explain(error: BaseException, lake: LakeStorage) -> HistoryError:
     words = str(error)
     is_lasting = isinstance(error, DeltaProtocolError | SchemaMismatchError)
     return DatabaseError(
-        _sentence(words, lake) or f"The lake {lake.bucket} says: {_first_line(words)}",
+        _sentence(words, lake)
+        or f"The lake {lake.bucket} says: {_first_line(_hidden(words, lake))}",
         is_lasting=is_lasting,
     )
 
@@ -59,6 +63,13 @@ def _sentence(words: str, lake: LakeStorage) -> str | None:
         if re.search(signs, words, re.IGNORECASE):
             return f"The lake {lake.bucket} {meaning}."
     return None
+
+
+def _hidden(words: str, lake: LakeStorage) -> str:
+    """Without the credentials, which a bucket may repeat."""
+    secrets = Secrets()
+    secrets.add(*(value for name, value in lake.options.items() if _NAMES_A_SECRET.search(name)))
+    return secrets.hide(words)
 
 
 def _first_line(words: str) -> str:

@@ -54,8 +54,9 @@ PROPERTIES = {
 }
 """Of new tables: a changed row costs its file anew, so files are small; a reader has a day."""
 
-_NOT_IN_A_URL = re.compile(r"[][^|]")
-"""deltalake dies of these, in a thread of its own."""
+_NOT_IN_A_URL = re.compile(r"[][^|?#]|%[0-9A-Fa-f]{2}")
+"""deltalake dies of some of these, in a thread of its own, and ends the path at others."""
+_BUCKET = re.compile(r"s3://[^/@:?#]+(/.*)?", re.DOTALL)
 _NOT_IN_A_FOLDER = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 """With the others it does not find its own files again."""
 _DLTS_OWN = re.compile(r"__\d+(\.\d+)?(__[^/]*)?\.jsonl$")
@@ -76,6 +77,16 @@ def partition_of(table: str) -> str:
     return "id" if table == "projects" else "project_id"
 
 
+class NoPlace(DatabaseError):
+    """What dlt's configuration names is no place for a lake; it may hold a password."""
+
+    def __init__(self, destination: str) -> None:
+        super().__init__(
+            f"DESTINATION__{destination.upper()}__BUCKET_URL must be a folder or s3://BUCKET/PATH,"
+            " without credentials in it."
+        )
+
+
 class LakeStorage:
     """A lake's folder or bucket.
 
@@ -84,7 +95,7 @@ class LakeStorage:
         options: Credentials as `deltalake` takes them.
 
     Raises:
-        DatabaseError: The folder has a name that Delta does not take.
+        DatabaseError: It is neither, or has a name that Delta does not take.
     """
 
     def __init__(
@@ -95,6 +106,8 @@ class LakeStorage:
         self.is_local = bool(configuration.is_local_filesystem)
         url = str(configuration.bucket_url).rstrip("/")
         self.bucket = configuration.make_local_path(url) if self.is_local else url
+        if not self.is_local and not _BUCKET.fullmatch(url):
+            raise NoPlace(self.destination)
         forbidden = _NOT_IN_A_FOLDER if self.is_local else _NOT_IN_A_URL
         if found := forbidden.search(Path(self.bucket).as_posix()):
             raise DatabaseError(
@@ -180,7 +193,7 @@ class LakeStorage:
         if projects is not None:
             wanted.append(f"{column} IN ({', '.join(map(text, sorted(projects)))})")
         uris = opened.file_uris(file_pruning_predicate=" AND ".join(wanted) or None)
-        return [unquote(uri.removeprefix("file://")) if self.is_local else uri for uri in uris]
+        return [unquote(uri.removeprefix("file://")) for uri in uris]
 
     def files_by_project(
         self, opened: "DeltaTable", projects: Iterable[str] | None = None, holding: str = ""
