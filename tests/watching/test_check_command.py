@@ -261,6 +261,17 @@ def test_a_graph_that_could_never_be_listed_is_no_evidence(check: Check) -> None
     assert (result.exit_code, result.stdout) == (0, "0 violations\n")
 
 
+@pytest.mark.parametrize(
+    "rules", ["min_backups = 1", "overdue = false", 'graphs = "no*"\nrpo_hours = 24']
+)
+def test_without_a_rule_about_time_there_is_no_evidence_and_not_none_of_violations(
+    check: Check, rules: str
+) -> None:
+    result = check("--since", "9d", policy=f"[[rules]]\n{rules}\n")
+    assert result.exit_code == 3
+    assert "rpo_hours and overdue" in result.stderr
+
+
 def test_a_rule_that_is_off_and_names_no_graph_is_told_without_a_figure(check: Check) -> None:
     text = check(policy="[[rules]]\ngraphs = 'no*'\noverdue = false\n").stdout
     line = next(line for line in text.splitlines() if "overdue" in line)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ges_history.watching.evidence import Span, violations_between
 from ges_history.watching.facts import LastLoad, read_facts
 from ges_history.watching.findings import Check, Finding, check
+from ges_history.watching.findings import judged as judged_facts
 from ges_history.watching.policy import DEFAULT_POLICY, Policy, Rule, parse_policy
 from harness import examples
 from synthetic import OTHER_PROJECT, PROJECT
@@ -457,6 +458,19 @@ def test_a_stale_load_is_one_where_the_overview_says_so(tmp_path: Path) -> None:
     overview = {row["project_id"]: row["stale_after_hours"] for row in rows}
     assert {p.project_id: p.stale_after_hours for p in facts.projects} == overview
     assert sorted(overview.values()) == [6, 8, 48]
+
+
+def test_a_graph_that_cannot_be_judged_is_unknown_and_leaves_the_others_judged(
+    tmp_path: Path,
+) -> None:
+    with write_history(tmp_path / "s.duckdb", [FINE, replace(FINE, graph_id="odd")]).reading() as r:
+        facts = read_facts(r)
+    graphs = [replace(g, ended_s=10**400) if g.graph_id == "odd" else g for g in facts.graphs]
+    found = judged_facts(replace(facts, graphs=graphs), policy_of({"max_duration_hours": 1}))
+    by_graph = {finding.graph_id: finding for finding in found.findings}
+    assert by_graph["fine"].verdict == "met"
+    assert by_graph["odd"].verdict == "unknown"
+    assert "OverflowError" in by_graph["odd"].reason
 
 
 def test_a_rule_that_names_no_graph_is_unknown_with_its_line(tmp_path: Path) -> None:

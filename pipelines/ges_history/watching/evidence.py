@@ -13,7 +13,7 @@ from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Graph, read_facts
 from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
-from ges_history.watching.policy import Policy, Rule
+from ges_history.watching.policy import Policy, PolicyError, Rule
 
 TIMED = ("rpo_hours", "overdue")
 """The kinds of rules that are about the time between successes."""
@@ -89,6 +89,9 @@ def violations_between(
         since: Begin of the window; default: the beginning.
         until: The instant before which it ends; default: now.
         scope: Which projects to look at; default: all.
+
+    Raises:
+        PolicyError: It has no rule about time, or none that names a graph.
     """
     graphs = read_facts(read, ()).only(scope or Scope()).graphs
     ruled = [
@@ -98,6 +101,11 @@ def violations_between(
         for rule, target in _ruled(policy, kind, graph)
     ]
     if not ruled:
+        if graphs or not any(map(policy.rules_of, TIMED)):
+            raise PolicyError(
+                f"By {policy.name} nothing can be told of the past: no rule of the kinds"
+                f" {' and '.join(TIMED)} names any of these graphs."
+            )
         return []
     gaps = _gaps(read, policy)
     spans = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ges_history.reports.overview import Scope
+from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Facts, Graph, LastLoad, Project, read_facts
 from ges_history.watching.kinds import (
@@ -141,11 +142,16 @@ def judge_graph(graph: Graph, policy: Policy, kind: str) -> Finding | None:
     if rule is None or judge is None:
         return None
     if ruling.rule is None:
-        return _finding(graph, rule, _left_out(rule, f"excluded by {rule.place}"))
+        return _finding(graph, rule, _unjudged(rule, "excluded", f"excluded by {rule.place}"))
     if graph.left_at is not None:
         words = f"the graph has left its project, missed since {graph.left_at:%Y-%m-%d %H:%M} UTC"
-        return _finding(graph, rule, _left_out(rule, words))
-    return _finding(graph, rule, judge(graph, rule.target))
+        return _finding(graph, rule, _unjudged(rule, "excluded", words))
+    try:
+        judgement = judge(graph, rule.target)
+    except Exception as error:  # one graph's surprise leaves the others judged
+        words = f"it cannot be judged: {type(error).__name__}: {first_line(error)}"
+        judgement = _unjudged(rule, "unknown", words)
+    return _finding(graph, rule, judgement)
 
 
 def _of_graphs(facts: Facts, policy: Policy) -> Iterator[Finding]:
@@ -219,8 +225,8 @@ def _of_rules(facts: Facts, policy: Policy) -> Iterator[Finding]:
         )
 
 
-def _left_out(rule: Rule, reason: str) -> Judgement:
-    return Judgement("excluded", None if KINDS[rule.kind].is_switch else rule.target, None, reason)
+def _unjudged(rule: Rule, verdict: Verdict, reason: str) -> Judgement:
+    return Judgement(verdict, None if KINDS[rule.kind].is_switch else rule.target, None, reason)
 
 
 def _finding(subject: Graph | Project, rule: Rule, judgement: Judgement) -> Finding:
