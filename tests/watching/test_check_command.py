@@ -384,6 +384,14 @@ def test_a_policy_is_taken_from_the_environment(tmp_path: Path) -> None:
     assert "p.toml" in done.stdout
 
 
+def test_a_policy_beside_files_that_a_glob_finds_is_heard(tmp_path: Path) -> None:
+    (tmp_path / "north").mkdir()
+    write_history(tmp_path / "north" / "h.duckdb", [FINE])
+    (tmp_path / "north" / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 0.5\n")
+    done = CliRunner().invoke(cli, ["check", "--database", str(tmp_path / "*" / "h.duckdb")])
+    assert (done.exit_code, "rpo_hours" in done.stdout) == (2, True)
+
+
 def test_the_policy_to_start_from_is_right_and_holds_every_kind_that_takes_a_figure(
     check: Check,
 ) -> None:

@@ -115,6 +115,27 @@ def test_the_usual_file_is_found_beside_the_database_and_the_default_holds_witho
     assert find_policy(None, tmp_path).rules[0].target == 5
 
 
+def test_of_several_folders_one_policy_counts_and_different_ones_are_refused(
+    tmp_path: Path,
+) -> None:
+    folders = [tmp_path / name for name in ("north", "south", "west")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[1] / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 5\n")
+    assert find_policy(None, *folders).rules[0].target == 5
+    (folders[2] / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 5\n")
+    assert find_policy(None, *folders).rules[0].target == 5
+    (folders[2] / "ges_policy.toml").write_text("[[rules]]\nrpo_hours = 6\n")
+    with pytest.raises(PolicyError, match=r"south.*west.*--policy"):
+        find_policy(None, *folders)
+
+
+def test_a_file_of_an_editor_that_marks_its_encoding_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(b"\xef\xbb\xbf[[rules]]\r\nrpo_hours = 26\r\n")
+    assert find_policy(path).rules[0].target == 26
+
+
 def test_a_usual_file_that_is_a_link_to_nowhere_is_no_missing_one(tmp_path: Path) -> None:
     (tmp_path / "ges_policy.toml").symlink_to(tmp_path / "elsewhere.toml")
     with pytest.raises(PolicyError, match=r"ges_policy\.toml cannot be read"):

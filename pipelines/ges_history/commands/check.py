@@ -115,12 +115,11 @@ def check(
     """Check the history against a policy, as it is now or over a time of the past."""
     from ges_history.reports.overview import scope_of  # noqa: PLC0415
     from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
-    from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
     if since and until and since >= until:
         raise click.UsageError("--since must be before --until.")
     hide_pandas_from_pyarrow()
-    rules = find_policy(policy, database[0].parent)
+    rules = options.policy_of(policy, database, destination)
     with history_of(database, destination).reading(wait, _say) as read:
         scope = scope_of(read, project_name, region)
         if explain is not None:

@@ -38,13 +38,12 @@ def metrics(
     from ges_history.warehouses.duckdb_files import history_of  # noqa: PLC0415
     from ges_history.watching.findings import check  # noqa: PLC0415
     from ges_history.watching.gauges import as_text, write_text  # noqa: PLC0415
-    from ges_history.watching.policy import find_policy  # noqa: PLC0415
 
     hide_pandas_from_pyarrow()
     to_screen = output is None or str(output) == "-"
     if output and any(_is_same(output, path) for path in database):
         raise HistoryError(f"{output} is the database itself; give another file to write to.")
-    rules = find_policy(policy, database[0].parent)
+    rules = options.policy_of(policy, database, destination)
     with history_of(database, destination).reading(wait, _say) as read:
         found = check(read, rules, scope_of(read, project_name, region))
     content = as_text(found)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ wait = click.option(
 
 
 if TYPE_CHECKING:
+    from ges_history.watching.policy import Policy
+
     InstantType = click.ParamType[datetime]
     TextType = click.ParamType[str]
 else:
@@ -81,6 +84,20 @@ policy = click.option(
     help="What must hold, TOML. Default: ges_policy.toml beside the database; where that is not,"
     " a default policy.",
 )
+
+
+def policy_of(policy: Path | None, database: Sequence[Path], destination: str) -> "Policy":
+    """What a command goes by: the policy that is given, else the one beside the files it reads.
+
+    Raises:
+        PolicyError: It cannot be read, or is wrong, or the files have different ones beside them.
+    """
+    from ges_history.warehouses.opening import database_files  # noqa: PLC0415
+    from ges_history.watching.policy import find_policy  # noqa: PLC0415
+
+    files = database_files(database) if destination == "duckdb" else database[:1]
+    return find_policy(policy, *(file.parent for file in files))
+
 
 project_names = click.option(
     "--project-name",

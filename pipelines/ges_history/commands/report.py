@@ -14,6 +14,7 @@ from ges_history.errors import HistoryError
 if TYPE_CHECKING:
     from ges_history.reports.read import Answer
     from ges_history.warehouses.seam import Warehouse
+    from ges_history.watching.policy import Policy
 
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet", "excel")
 BINARY = ("parquet", "excel")
@@ -65,6 +66,7 @@ STDOUT = Path("-")
     metavar="FILE",
     help="Write the fleet's page instead: one file, works offline; - is stdout.",
 )
+@options.policy
 @options.wait
 @options.databases
 @options.destination
@@ -75,6 +77,7 @@ def report(
     format_: str | None,
     output: Path | None,
     html: Path | None,
+    policy: Path | None,
     wide: bool,
     wait: float,
     database: tuple[Path, ...],
@@ -104,7 +107,8 @@ def report(
         _write_report(warehouse, name, format_, output, selected, wait=wait, wide=wide)
     elif html:
         scope = {"projects": project_name, "regions": region}
-        _write_page(warehouse, html, scope, database[0].parent, wait)
+        rules = options.policy_of(policy, database, destination)
+        _write_page(warehouse, html, scope, rules, wait)
     else:
         _show_fleet(warehouse, project_name, region, wait=wait, wide=wide)
 
@@ -252,13 +256,13 @@ def _write_page(
     warehouse: "Warehouse",
     path: Path,
     scope: dict[str, tuple[str, ...]],
-    beside: Path,
+    policy: "Policy",
     wait: float,
 ) -> None:
-    """Write the page; its calendar goes by the policy that stands beside the database, if any."""
+    """Write the page; its calendar goes by the policy."""
     from ges_history.reports.page import page_text, write_page  # noqa: PLC0415
 
-    targets = _targets(warehouse, beside, wait)
+    targets = _targets(warehouse, policy, wait)
     if path == STDOUT:
         _write(page_text(warehouse, **scope, targets=targets, wait=wait).encode(), None)
         return
@@ -266,14 +270,12 @@ def _write_page(
     click.echo(f"page      {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _targets(warehouse: "Warehouse", beside: Path, wait: float) -> dict[tuple[str, str], float]:
+def _targets(warehouse: "Warehouse", policy: "Policy", wait: float) -> dict[tuple[str, str], float]:
     from ges_history.watching.facts import read_facts  # noqa: PLC0415
     from ges_history.watching.findings import recovery_targets  # noqa: PLC0415
-    from ges_history.watching.policy import DEFAULT_FILE, find_policy  # noqa: PLC0415
 
-    if not (beside / DEFAULT_FILE).exists():
+    if not policy.rules_of("rpo_hours"):
         return {}
-    policy = find_policy(None, beside)
     with warehouse.reading(wait, _say) as read:
         return recovery_targets(read_facts(read, set()), policy)
 

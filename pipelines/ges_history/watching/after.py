@@ -190,7 +190,7 @@ class Watched:
         """What one opening of the history is for."""
         found = page = None
         with self._told(warehouse, self._wishes.readers):
-            policy = find_policy(self._wishes.policy, self._wishes.beside)
+            policy = find_policy(self._wishes.policy, self._wishes.beside or Path())
             with warehouse.reading(wait, self._say) as read:
                 found = check(read, policy, loads=_last_loads(outcome))
                 if self._wishes.page:

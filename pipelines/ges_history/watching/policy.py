@@ -129,16 +129,22 @@ DEFAULT_RULES = (
 DEFAULT_POLICY = Policy("default policy", DEFAULT_RULES)
 
 
-def find_policy(path: Path | None, beside: Path | None = None) -> Policy:
-    """The policy of a file; else of `ges_policy.toml` in the folder `beside`; else the default.
+def find_policy(path: Path | None, *beside: Path) -> Policy:
+    """The policy of a file; else of `ges_policy.toml` in the folders `beside`; else the default.
 
     Raises:
-        PolicyError: The file cannot be read, or a part of it is wrong.
+        PolicyError: The file cannot be read, a part of it is wrong, or folders hold different ones.
     """
-    if path is None:
-        usual = (beside or Path()) / DEFAULT_FILE
-        return read_policy(usual) if os.path.lexists(usual) else DEFAULT_POLICY
-    return read_policy(path)
+    if path is not None:
+        return read_policy(path)
+    usual = [folder / DEFAULT_FILE for folder in dict.fromkeys(beside or (Path(),))]
+    found = [read_policy(file) for file in usual if os.path.lexists(file)]
+    for other in found[1:]:
+        if other.rules != found[0].rules:
+            raise PolicyError(
+                f"{found[0].name} and {other.name} say different things: give one by --policy."
+            )
+    return found[0] if found else DEFAULT_POLICY
 
 
 def read_policy(path: Path) -> Policy:
@@ -148,7 +154,7 @@ def read_policy(path: Path) -> Policy:
         PolicyError: The file cannot be read, or a part of it is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise PolicyError(f"The policy {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
