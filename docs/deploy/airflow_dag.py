@@ -26,14 +26,17 @@ def load_project(project: dict[str, Any]) -> dict[str, Any]:
     from ges_history.errors import HistoryError
 
     try:
-        outcome = load(DATABASE, wait=600, say=print, **project).to_json()
+        outcome = load(DATABASE, wait=600, say=print, **project)
     except (CredentialsError, SettingsError) as error:  # no other try would help
         raise AirflowFailException(str(error)) from error
     except HistoryError as error:
         if error.is_lasting:
             raise AirflowFailException(str(error)) from error
         raise
-    return {name: outcome[name] for name in ("outcome", "graphs", "backups", "requests")}
+    if outcome.exit_code == 1:  # of several projects, none could be loaded
+        raise HistoryError(outcome.error)
+    told = outcome.to_json()
+    return {name: told[name] for name in ("outcome", "graphs", "backups", "requests")}
 
 
 @task.bash(trigger_rule="all_done")

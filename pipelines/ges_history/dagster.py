@@ -152,7 +152,7 @@ def _load(
 ) -> LoadOutcome:
     """Load; what trying again cannot help is not tried again."""
     try:
-        return load(
+        outcome = load(
             database,
             destination=destination,
             wait=SECONDS_TO_WAIT,
@@ -163,6 +163,10 @@ def _load(
         raise dg.Failure(str(error), allow_retries=False) from error
     except HistoryError as error:
         raise dg.Failure(str(error), allow_retries=not error.is_lasting) from error
+    if outcome.exit_code == 1:  # of several projects, none could be loaded
+        problems = dg.MetadataValue.json(outcome.problems[:ROWS_SHOWN])
+        raise dg.Failure(outcome.error, metadata={"problems": problems})
+    return outcome
 
 
 def _told(outcome: LoadOutcome) -> dict[str, Any]:

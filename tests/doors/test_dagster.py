@@ -36,13 +36,22 @@ def project(number):
 
 defs = backup_history("history.duckdb", projects={"north": project(1), "south": project(2)})
 """
+LISTED = """
+import dagster as dg
+import ges_history.dagster
+
+ges_history.dagster.RETRIES = dg.RetryPolicy(max_retries=0)  # the delay is a minute
+defs = ges_history.dagster.backup_history("history.duckdb")
+"""
 MATERIALIZE = """
 import json, sys
 import dagster as dg
 from definitions import defs
 
 result = defs.resolve_job_def("load_backups").execute_in_process(
-    instance=dg.DagsterInstance.ephemeral(), partition_key=sys.argv[1], raise_on_error=False
+    instance=dg.DagsterInstance.ephemeral(),
+    partition_key=next(iter(sys.argv[1:]), None),
+    raise_on_error=False,
 )
 told = {"success": result.success, "assets": {}, "checks": {}}
 for event in result.all_events:
@@ -101,10 +110,21 @@ def two_projects() -> Iterator[tuple[list[Emulator], dict[str, str]]]:
         yield [first, second], served
 
 
-def materialize(dagster: Environment, folder: Path, key: str, served: dict[str, str]) -> Any:
-    (folder / "definitions.py").write_text(DEFINITIONS)
+def materialize(
+    dagster: Environment,
+    folder: Path,
+    key: str | None,
+    served: dict[str, str],
+    definitions: str = DEFINITIONS,
+) -> Any:
+    (folder / "definitions.py").write_text(definitions)
     (folder / "materialize.py").write_text(MATERIALIZE)
-    done = run([dagster.python, "materialize.py", key], folder, PYTHONPATH=str(folder), **served)
+    done = run(
+        [dagster.python, "materialize.py", *([key] if key else [])],
+        folder,
+        PYTHONPATH=str(folder),
+        **served,
+    )
     return json.loads(done.stdout.split("TOLD ")[1])
 
 
@@ -149,6 +169,19 @@ def test_wrong_credential_fails_without_another_try(dagster: Environment, tmp_pa
         assert len(emulators[0].requests) <= 2
     assert not told["success"]
     assert told["assets"] == {}
+
+
+def test_listed_projects_that_all_fail_make_no_asset(dagster: Environment, tmp_path: Path) -> None:
+    listed = [{"name": name, "project_id": name * 9} for name in ("a", "b")]
+    setting = "SOURCES__GES_BACKUPS__"
+    dead = {
+        f"{setting}PROJECTS": json.dumps(listed),
+        f"{setting}ENDPOINT": "http://127.0.0.1:9",
+        f"{setting}REQUEST_SECONDS": "2",
+        f"{setting}CREDENTIALS__TOKEN": TOKEN,
+    }
+    told = materialize(dagster, tmp_path, None, dead, LISTED)
+    assert (told["success"], told["assets"]) == (False, {})
 
 
 def test_module_is_typed(dagster: Environment) -> None:
