@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import click
 
-from ges_history.commands.check import check
+from ges_history.commands.check import Unknown, check, is_for_nagios
 from ges_history.commands.demo import demo
 from ges_history.commands.emulate import emulate
 from ges_history.commands.forget import forget
@@ -16,6 +16,7 @@ from ges_history.commands.lines import is_lost_output, sentence_of, stamped
 from ges_history.commands.load import load
 from ges_history.commands.metrics import metrics
 from ges_history.commands.notebook import notebook
+from ges_history.commands.options import use_variables
 from ges_history.commands.publish import publish
 from ges_history.commands.report import report, reports
 
@@ -27,7 +28,24 @@ _signals: list[int] = []
 """Those that have come to end this process."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Wrong usage before the word `check` is what it is after it: unknown, not critical."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if next((word for word in words if word in self.commands), None) == "check":
+                raise Unknown(error.format_message(), is_for_nagios(words)) from error
+            raise
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="ges-backup-history")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -35,7 +53,7 @@ def cli(debug: bool) -> None:
 
 
 for command in (demo, load, report, reports, check, metrics, publish, forget, notebook, emulate):
-    command.context_settings["auto_envvar_prefix"] = "GES_BACKUPS"  # the same for each command
+    use_variables(command)
     cli.add_command(command)
 
 

@@ -375,6 +375,16 @@ def test_whatever_goes_wrong_is_unknown_and_told_where_nagios_reads(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [("--databse", "x", "check"), ("check", "--wait", "x")])
+def test_wrong_usage_is_unknown_before_and_after_the_word(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    variables = environment(None, tmp_path, GES_BACKUPS_FORMAT="nagios")
+    done = warm_python.run([PROGRAM, *words], variables, cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout.startswith("GES BACKUPS UNKNOWN: ")
+
+
 def test_a_policy_is_taken_from_the_environment(tmp_path: Path) -> None:
     write_history(tmp_path / "ges_backups.duckdb", [FINE])
     (tmp_path / "p.toml").write_text("[[rules]]\nrpo_hours = 0.5\n")

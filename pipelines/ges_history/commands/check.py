@@ -1,5 +1,6 @@
 """``ges-backups check``: hold a policy against the history."""
 
+import os
 import sys
 from datetime import datetime
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ import click
 from ges_history.commands import options
 from ges_history.commands.lines import is_lost_output, sentence_of
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
+from ges_history.commands.options import variable
 from ges_history.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ Exit codes, as Nagios has them: 0 all met; 1 a warning; 2 critical; 3 unknown: n
 cannot be read, wrong usage, a wrong policy, or a rule that cannot be judged."""
 
 
-class _Unknown(click.ClickException):
+class Unknown(click.ClickException):
     """Nothing could be checked."""
 
     exit_code = UNKNOWN
@@ -45,6 +47,11 @@ class _Unknown(click.ClickException):
             click.echo(f"ges-backups: {self.message}", file=file, err=True)
 
 
+def is_for_nagios(words: list[str]) -> bool:
+    """Whether arguments that may be wrong ask for Nagios' format."""
+    return "nagios" in " ".join([*words, os.environ.get(variable("format"), "")])
+
+
 class _Plugin(click.Command):
     """A command whose failures, of whatever kind, are unknown to a monitoring system."""
 
@@ -56,11 +63,11 @@ class _Plugin(click.Command):
         **extra: Any,
     ) -> click.Context:
         """Read the arguments; wrong ones are unknown, not critical (2, as click has it)."""
-        for_nagios = "nagios" in " ".join(args)
+        for_nagios = is_for_nagios(args)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
-            raise _Unknown(error.format_message(), for_nagios) from error
+            raise Unknown(error.format_message(), for_nagios) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; an error that nobody foresaw must not pass for a warning (1, Python's own)."""
@@ -68,14 +75,14 @@ class _Plugin(click.Command):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            raise _Unknown(error.format_message(), for_nagios) from error
+            raise Unknown(error.format_message(), for_nagios) from error
         except HistoryError as error:
-            raise _Unknown(str(error), for_nagios) from error
+            raise Unknown(str(error), for_nagios) from error
         except Exception as error:
             if "--debug" in sys.argv or (isinstance(error, OSError) and is_lost_output(error)):
                 raise
             words = sentence_of(error) or f"{type(error).__name__}: {error}"
-            raise _Unknown(words, for_nagios) from error
+            raise Unknown(words, for_nagios) from error
 
 
 @click.command(cls=_Plugin, epilog=EPILOG)

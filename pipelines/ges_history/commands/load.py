@@ -39,6 +39,7 @@ asked for after the load (--publish, --check, --metrics, --page) could not be do
 @options.destination
 @click.option(
     "--project",
+    cls=options.Repeatable,
     multiple=True,
     metavar="NAME",
     help="Only this project of those that the settings list, by name or id; repeatable.",

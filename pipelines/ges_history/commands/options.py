@@ -10,6 +10,28 @@ import click
 from ges_history.instants import parse_instant
 from ges_history.warehouses.opening import DEFAULT_DATABASE
 
+
+def variable(option: str) -> str:
+    """The variable of an option: `GES_BACKUPS_` and its name."""
+    return "GES_BACKUPS_" + option.lstrip("-").replace("-", "_").upper()
+
+
+def use_variables(command: click.Command) -> None:
+    """Let each option of a command be given by its variable, whatever its argument is called."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.allow_from_autoenv:
+            option.envvar = variable(max(option.opts, key=len))
+
+
+class Repeatable(click.Option):
+    """An option that may be given again; each line of its variable is a value, spaces and all."""
+
+    def value_from_envvar(self, ctx: click.Context) -> list[str] | None:
+        """The lines of the variable."""
+        text = self.resolve_envvar_value(ctx)
+        return None if text is None else [line for line in text.splitlines() if line]
+
+
 database = click.option(
     "--database",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -21,6 +43,7 @@ database = click.option(
 
 databases = click.option(
     "--database",
+    cls=Repeatable,
     multiple=True,
     type=click.Path(path_type=Path),
     default=[Path(DEFAULT_DATABASE)],
@@ -101,6 +124,7 @@ def policy_of(policy: Path | None, database: Sequence[Path], destination: str) -
 
 project_names = click.option(
     "--project-name",
+    cls=Repeatable,
     multiple=True,
     metavar="NAME",
     help="Only this project, by its name or id; repeatable.",
@@ -108,6 +132,7 @@ project_names = click.option(
 
 regions = click.option(
     "--region",
+    cls=Repeatable,
     multiple=True,
     metavar="REGION",
     help="Only projects of this region (the host of the endpoint, where none is set); repeatable.",

@@ -27,6 +27,7 @@ STDOUT = Path("-")
 @click.option(
     "--graph",
     "-g",
+    cls=options.Repeatable,
     multiple=True,
     shell_complete=completion.graphs,
     help="Only this graph, by id or name; repeatable.",
