@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from click.testing import CliRunner
+
+from ges_history.commands.emulate import emulate as command
 
 PROGRAM = "from ges_history.commands.emulate import emulate; emulate()"
 
@@ -40,6 +43,11 @@ def newest_start(settings: dict[str, str]) -> int:
     page = requests.get(url, params={"limit": 1}, headers=headers, timeout=5).json()
     assert len(page["backup_list"]) == 1
     return int(page["backup_list"][0]["start_timestamp"])
+
+
+@pytest.mark.parametrize("words", [("--speed", "nan"), ("--days-behind", "inf")], ids=" ".join)
+def test_what_no_clock_can_do_is_wrong_usage(words: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(command, ["--port", "0", *words]).exit_code == 2
 
 
 @pytest.mark.parametrize(

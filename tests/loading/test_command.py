@@ -116,6 +116,13 @@ def test_window_loads_what_started_in_it(command: Command, history: Warehouse) -
     assert len(history.backups) == 6
 
 
+def test_a_window_before_all_backups_is_empty(command: Command) -> None:
+    command.load()
+    for words in (("--until", "1960-01-01"), ("--since", "1950-01-01", "--until", "1960-01-01")):
+        done = command.load("--json", *words)
+        assert (done.code, done.json["outcome"]) == (0, "unchanged"), done.err
+
+
 def test_full_reads_everything(command: Command) -> None:
     small_pages = {f"{SETTING}PAGE_SIZE": "2"}
     first = command.load("--json", **small_pages).json["requests"]
@@ -194,6 +201,8 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
         ["--since", "someday"],
         ["--since", "2026-02-01", "--until", "2026-01-01"],
         ["--wait", "-1"],
+        ["--wait", "nan"],
+        ["--wait", "inf"],
         ["--database", "."],
         ["--unknown"],
     ],

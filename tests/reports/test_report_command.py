@@ -491,6 +491,8 @@ def test_stdout_by_its_path_is_written_and_not_replaced(small: Path, tmp_path: P
         (["report", "--limit", "3"], "NAME"),
         (["report", "size_trend", "--since", "soon"], "is no instant"),
         (["report", "growth", "--limit", "0"], "range"),
+        (["report", "size_trend", "--limit", "99999999999999999999"], "up to 2,147,483,647"),
+        (["report", "growth", "--wait", "nan"], "no number"),
         (["report", "growth", "--html", "page.html"], "without a NAME"),
         (["report", "--since", "7d"], "NAME"),
     ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ges_history.commands import options
 from ges_history.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5
 FAST_DAYS_BEHIND = 30.0
+MOST_DAYS_BEHIND = 10_000.0
 GREETING = """\
 A fleet of {graphs} graphs is served at {endpoint}; {clock}.
 To load from it, type in another terminal:
@@ -33,14 +35,14 @@ Ctrl-C ends it.
 @click.option("--port", type=click.IntRange(0, 65535), default=8780, show_default=True)
 @click.option(
     "--speed",
-    type=click.FloatRange(0),
+    type=options.Amount(),
     default=1.0,
     show_default=True,
     help="How many times as fast as real time the fleet's clock runs, until it has caught up.",
 )
 @click.option(
     "--days-behind",
-    type=click.FloatRange(0),
+    type=options.Amount(MOST_DAYS_BEHIND),
     help=f"How far in the past the fleet begins; {FAST_DAYS_BEHIND:g} where --speed is above 1.",
 )
 @click.option(

@@ -46,7 +46,7 @@ asked for after the load (--publish, --check, --metrics, --page) could not be do
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=options.Amount(),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

@@ -11,6 +11,23 @@ from ges_history.instants import parse_instant
 from ges_history.warehouses.opening import DEFAULT_DATABASE
 
 
+class Amount(click.FloatRange):
+    """A number from 0 up to `most`; NaN and infinity are none."""
+
+    def __init__(self, most: float = 1e9) -> None:
+        super().__init__(min=0)
+        self._most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the number, or end as wrong usage."""
+        amount = super().convert(value, param, ctx)
+        if not amount <= self._most:
+            self.fail(f"{value} is no number from 0 to {self._most:,.0f}.", param, ctx)
+        return amount
+
+
 def variable(option: str) -> str:
     """The variable of an option: `GES_BACKUPS_` and its name."""
     return "GES_BACKUPS_" + option.lstrip("-").replace("-", "_").upper()
@@ -68,7 +85,7 @@ spark = click.option(
 
 wait = click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Amount(),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

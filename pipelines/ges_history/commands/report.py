@@ -196,7 +196,7 @@ def _read(warehouse: "Warehouse", name: str, selected: dict[str, Any], wait: flo
 
     try:
         reading.check_name(name)
-        selection_of(name, selected.get("since"), selected.get("until"))
+        selection_of(name, selected.get("since"), selected.get("until"), selected.get("limit"))
         with warehouse.reading(wait, _say) as read:
             return reading.read_answer(read, name, **selected)
     except reading.UnknownReportError as error:

@@ -28,6 +28,8 @@ from ges_history.warehouses.seam import Say, Warehouse, quiet
 
 Progress = Collector
 DEFAULT_DATABASE = "ges_backups.duckdb"
+ALL_TIME = 10**15
+"""Milliseconds around 1970 that no start is beyond: the ends of a window that are not given."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,8 @@ class _ProjectRun:
         if since or until:
             window = dlt.sources.incremental(
                 "start_timestamp",
-                initial_value=to_stamp(since) if since else 0,
-                end_value=to_stamp(until) if until else 10**15,
+                initial_value=to_stamp(since) if since else -ALL_TIME,
+                end_value=to_stamp(until) if until else ALL_TIME,
                 allow_external_schedulers=False,
             )
             source.backups.apply_hints(incremental=window)

@@ -21,6 +21,9 @@ from ges_history.reports.catalogue import (
 )
 from ges_history.reports.views import narrowed
 
+MOST_ROWS = 2**31 - 1
+"""What each warehouse takes for a limit."""
+
 Keys = Sequence[tuple[str, str]]
 """Graphs: (project_id, graph_id)."""
 
@@ -85,6 +88,8 @@ def selection_of(
         )
     if with_graphs and "graph_id" not in column_texts(name):
         raise SelectionError(f"The report {name} has no graphs: leave them out, or give projects.")
+    if limit is not None and not 0 <= limit <= MOST_ROWS:
+        raise SelectionError(f"A limit is a number of rows up to {MOST_ROWS:,}.")
     if status is not None and name not in LISTS:
         raise SelectionError(f"The report {name} has no status; `backups` has.")
     return Selection(name, since, until, limit, status)
