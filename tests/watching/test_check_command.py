@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -103,6 +103,17 @@ def test_people_read_a_line_a_finding_the_worst_first(check: Check) -> None:
     )
     assert "rejected_records: 1 records" in lines[1]
     assert lines[2] == "3 graphs, default policy: 1 critical, 1 warning, 17 met, 6 excluded"
+
+
+def test_a_figure_that_reads_like_its_target_is_told_by_what_it_misses(check: Check) -> None:
+    ages = [26 * HOUR + timedelta(seconds=20), 30 * DAY + 5 * HOUR]
+    late = Life("g", tuple(map(Backup, ages)), name="orders")
+    failing = Life("h", (Backup(HOUR, "failed"), *[Backup(HOUR)] * 2000), name="logs")
+    policy = "[[rules]]\nrpo_hours = 26\nmax_age_days = 30\nmin_success_rate = 0.99951\n"
+    text = check(lives=(late, failing), policy=policy).stdout
+    assert "orders  rpo_hours: at most 26 h, missed by 20 s;" in text
+    assert "orders  max_age_days: at most 30 days, missed by 5 h;" in text
+    assert "logs  min_success_rate: at least 99.9 %, missed by 0.00098 %;" in text
 
 
 def test_many_graphs_of_a_stale_load_are_one_line(check: Check) -> None:

@@ -154,13 +154,28 @@ def _line(finding: Finding, subject: str) -> str:
 
 
 def _compared(finding: Finding) -> str:
-    """`2 days 12 h, at most 26 h`; nothing where the reason says all."""
+    """`2 days 12 h, at most 26 h`; nothing where the reason says all.
+
+    What reads like its target and misses it: `at most 26 h, missed by 20 s`.
+    """
     kind = KINDS[finding.rule]
     if finding.target is None or finding.verdict == "excluded" or kind.unit not in _SHOWN:
         return ""
     shown = _SHOWN[kind.unit]
     target = f"at {'least' if kind.at_least else 'most'} {shown(finding.target)}"
-    return target if finding.actual is None else f"{shown(finding.actual)}, {target}"
+    if finding.actual is None:
+        return target
+    if finding.verdict == "violated" and shown(finding.actual) == shown(finding.target):
+        return f"{target}, missed by {_missed(kind.unit, abs(finding.actual - finding.target))}"
+    return f"{shown(finding.actual)}, {target}"
+
+
+def _missed(unit: str, difference: float) -> str:
+    """A difference too small for how figures of its unit read."""
+    if unit in ("share", "%"):
+        return f"{100 * difference if unit == 'share' else difference:.2g} %"
+    text = _SHOWN[unit](difference)
+    return "less than 1 s" if text == "0 s" else text
 
 
 _SHOWN: dict[str, Callable[[float], str]] = {
