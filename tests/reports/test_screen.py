@@ -22,12 +22,14 @@ from ges_history.reports.fitting import TEXTS, fit
 from ges_history.reports.overview import Fleet, UnknownProjectError, read_fleet, scope_of
 from ges_history.reports.read import read_table
 from ges_history.reports.screen import console_for, fleet_screen, report_table, without_needless_ids
+from ges_history.reports.selection import most_wanted
 from ges_history.reports.views import report_names
 from ges_history.reports.words import day
 from ges_history.warehouses import warehouse_for
 from hostile import write_hostile
 from synthetic import DAY_MS, OTHER_PROJECT, PROJECT, insert_backups, write_database
 from terminal import in_terminal
+from watched import DAY, HOUR, Backup, Life, ProjectRow, write_history
 
 WIDTH = 80
 COMMAND = [sys.executable, "-c", "from ges_history.cli import main; main()"]
@@ -102,7 +104,7 @@ def test_no_figure_and_no_date_is_cut_on_80_columns(
     path = request.getfixturevalue(data)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", tables(path)[report]).split("\n")
     assert max(map(cell_len, lines)) <= WIDTH
-    table = without_needless_ids(read_table(report, path, limit=51).slice(0, 50))
+    table = without_needless_ids(most_wanted(read_table(report, path, limit=51), report, 50))
     fitted = fit(readable(table), WIDTH - 2)
     assert len(fitted.columns) > 2 or table.num_rows == 0
     rows = zip(*(column.cells for column in fitted.columns), strict=True)
@@ -388,6 +390,28 @@ def test_the_screen_names_projects_and_sums_one_or_all(two_projects: Path) -> No
     assert re.search(r"risk +.*77 MB", shown)
     with pytest.raises(UnknownProjectError, match=r"no project nope; it holds orders, risk"):
         fleet_of(two_projects, projects=["nope"])
+
+
+def test_the_lists_begin_with_the_worst_as_the_reports_do(tmp_path: Path) -> None:
+    calm = tuple(Backup(2 * HOUR + n * DAY) for n in range(9))
+    late = tuple(Backup(9 * DAY + n * DAY) for n in range(9))
+    lives = [
+        Life(name, (*past, Backup(age, "backing_up")), project_id=f"p-{name}")
+        for name, past, age in [
+            *((f"a{n}", calm, timedelta(seconds=30)) for n in range(6)),
+            ("late", late, timedelta(seconds=20)),
+            ("stuck", calm, HOUR),
+        ]
+    ]
+    rows = [ProjectRow(life.project_id, life.project_id) for life in lives]
+    path = write_history(tmp_path / "worst.duckdb", lives, rows).path
+    shown = screen(path, 200)
+    parts = re.split(r"^(Projects|Needs attention|In progress)", shown, flags=re.MULTILINE)
+    for title, report, column in (("Projects", "overview", "project_name"),
+                                  ("In progress", "running", "graph_name")):  # fmt: skip
+        worst = read_table(report, path, limit=5).column(column).to_pylist()
+        part = parts[parts.index(title) + 1]
+        assert re.findall(r"^ ((?:p-)?(?:a\d|late|stuck)) ", part, re.MULTILINE) == worst
 
 
 def test_without_a_terminal_all_columns_are_there_and_lines_end_where_they_end(demo: Path) -> None:

@@ -92,17 +92,25 @@ def fleet_screen(fleet: Fleet, width: int = UNBOUNDED) -> RenderableType:
     figures = Panel.fit(_figures(fleet, len(alarmed)), title="Backup history", title_align="left")
     parts: list[RenderableType] = [*lines, figures]
     if fleet.shows_projects:
-        parts.append(_list("Projects", _PROJECT_COLUMNS, fleet.projects, "overview", width))
+        worst = sorted(fleet.projects, key=_trouble_of_project)
+        parts.append(_list("Projects", _PROJECT_COLUMNS, worst, "overview", width))
     if alarmed:
         parts.append(_attention(fleet, alarmed, width))
     if fleet.running:
         title = f"In progress, {n} stuck" if (n := fleet.totals["stuck"]) else "In progress"
-        parts.append(_list(title, _RUNNING_COLUMNS, fleet.running, "running", width))
+        worst = sorted(fleet.running, key=lambda row: (not row["stuck"], -row["elapsed_s"]))
+        parts.append(_list(title, _RUNNING_COLUMNS, worst, "running", width))
     if recent := fleet.recent_anomalies:
         worst = sorted(recent, key=lambda row: -abs(row["deviation"]))
         title = f"Anomalies of the last {RECENT_DAYS} days"
         parts.append(_list(title, _ANOMALY_COLUMNS, worst, "anomalies", width))
     return Group(*parts)
+
+
+def _trouble_of_project(row: Row) -> tuple[bool | int, ...]:
+    """What puts the worst project first, as `reports.overview` is ordered."""
+    counts = (-row[name] for name in ("attention", "new_levels", "anomalies_7d"))
+    return (row["stale"] is not None, not row["stale"], *counts)
 
 
 def _figures(fleet: Fleet, attention: int) -> Table:
