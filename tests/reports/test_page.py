@@ -175,6 +175,13 @@ def test_page_without_its_packages_says_how_to_install_them(
     assert not (tmp_path / "page.html").exists()
 
 
+def test_successes_without_a_size_are_not_told_as_none(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "h.duckdb", daily("g", [10] * 3), "UPDATE ges.backups SET size = NULL"
+    )
+    assert "No successful backup of a known size since" in render(read(path))
+
+
 def test_page_names_nothing_to_fetch(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     found = Elements(text)

@@ -1,5 +1,6 @@
 """`ges-backups report`, `ges-backups reports`, and reading a report from Python."""
 
+import html
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from markdown_it import MarkdownIt
 from pyarrow import csv, parquet
 
 import ges_history
@@ -33,6 +35,7 @@ from ges_history.reports.views import (
 )
 from small_disk import fill_up, only_root, small_disk
 from synthetic import PROJECT, write_database
+from watched import HOUR, Backup, Life, write_history
 
 Run = Callable[..., Result]
 
@@ -369,6 +372,16 @@ def test_markdown_cells_keep_to_themselves(run: Run) -> None:
     bars = {line.replace("\\|", "").count("|") for line in lines.splitlines()}
     assert len(lines.splitlines()) == 3
     assert len(bars) == 1
+
+
+def test_markdown_shows_names_as_they_are(tmp_path: Path) -> None:
+    names = ["_orders_", "a&lt;b", "~~old~~", "__main__", "a_b_c"]
+    lives = [Life(name, (Backup(HOUR),), name=name) for name in names]
+    path = write_history(tmp_path / "names.duckdb", lives).path
+    text = running(path)("report", "recovery_point", "--format", "markdown").output
+    page = MarkdownIt().enable(["table", "strikethrough"]).render(text)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    assert {html.unescape(cell) for cell in cells} >= set(names)
 
 
 def test_parquet_keeps_the_types(run: Run, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def as_parquet(table: "pa.Table") -> bytes:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(re.sub(r"([\\|<\[`*])", r"\\\1", text) for text in cells) + " |"
+    return "| " + " | ".join(re.sub(r"([\\|<\[`*_~&])", r"\\\1", text) for text in cells) + " |"
 
 
 WRITERS: dict[str, Callable[["pa.Table"], bytes]] = {
