@@ -177,6 +177,15 @@ def test_nagios_output_stays_within_its_8_kb(check: Check) -> None:
     assert re.search(r"\.\.\. and \d+ more\n$", output)
 
 
+def test_a_long_name_leaves_the_figures_where_nagios_reads_them(check: Check) -> None:
+    long = replace(LATE, name="ä" * 9_000)
+    output = check("--format", "nagios", lives=(long,), policy=POLICY).stdout
+    assert len(output.encode()) < 8_000
+    first = output.splitlines()[0]
+    assert first.split(" | ")[1].startswith("graphs=1;")
+    assert "last success" in first
+
+
 def rows_of(result: Result) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(result.stdout)))
 

@@ -25,6 +25,9 @@ BYTES_PER_MB = 1_048_576
 NAGIOS_BYTES = 7_000
 """Nagios keeps 8 KB of a plugin's output."""
 
+NAGIOS_SIGNS = 600
+"""Of a longer line the middle is left out, so that the figures in the first one are kept."""
+
 _TAGS = ("CRITICAL", "WARNING", "UNKNOWN", "")
 ALIKE = 4
 """So many findings of one kind that differ in the graph only are told as one."""
@@ -52,8 +55,8 @@ def as_nagios(check: Check) -> str:
 
     The figures are in seconds, bytes and counts.
     """
-    head = f"GES BACKUPS {STATES[check.exit_code]}: {_plain(summary(check))}"
-    found = [_plain(line) for line in _lines(check.told)]
+    head = f"GES BACKUPS {STATES[check.exit_code]}: {_short(_plain(summary(check)))}"
+    found = [_short(_plain(line)) for line in _lines(check.told)]
     if found:
         head += f"; {found[0]}"
     head += " | " + " ".join(_figures(check))
@@ -216,6 +219,11 @@ def _figures(check: Check) -> Iterator[str]:
 def _plain(text: str) -> str:
     """Text without what Nagios reads as the begin of figures, or of another line."""
     return " ".join(harmless(text).replace("|", "/").split())
+
+
+def _short(text: str) -> str:
+    half = NAGIOS_SIGNS // 2
+    return text if len(text) <= NAGIOS_SIGNS else f"{text[:half]} ... {text[-half:]}"
 
 
 def _table(rows: Iterable[Finding] | Iterable[Span], columns: Sequence[str]) -> "pa.Table":
