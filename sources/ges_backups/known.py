@@ -172,6 +172,12 @@ def read_known(project_id: str, ask: Ask) -> Known:
     )
 
 
+def read_version(project_id: str, ask: Ask) -> str:
+    """`Known.version` alone."""
+    rows = ask(f"SELECT _dlt_load_id FROM {{projects}} WHERE id = '{project_id}'")
+    return str(rows.column(0)[0]) if rows is not None and len(rows) else ""
+
+
 def _project(row: dict[str, Any], complete: set[str]) -> dict[str, Any]:
     """A row of `ges.projects`; in a database of an earlier release it has no cursor."""
     return {**row, "cursor": row.get("cursor") if row.get("_dlt_load_id") in complete else None}

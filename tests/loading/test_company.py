@@ -27,10 +27,13 @@ from cli_harness import (
     release,
     working_folders,
 )
+from ges_backups.batches import Batch
 from ges_emulator import Emulator, Fleet
+from ges_emulator.faults import Fault
 from ges_history import connect
 from ges_history.errors import DatabaseError, LoadInProgress
 from ges_history.loading.projects import load
+from ges_history.loading.run import _ProjectRun
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from harness import NOW, Warehouse, assert_exact, fill, fleet_of, settings_for, the_graph
 
@@ -295,6 +298,47 @@ def test_old_copy_restored_under_a_pending_package_keeps_what_it_saw(
     loaded_in_pages.load(emulator, page_size=2, say=said.append)
     assert any("has changed since that load" in line for line in said)
     assert loaded_in_pages.deleted == {"g1-b60"}
+    assert_exact(loaded_in_pages, fleet)
+
+
+def test_all_is_listed_again_until_a_load_lists_every_graph(
+    loaded_in_pages: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    shutil.copy(loaded_in_pages.path, tmp_path / "old")
+    fill(the_graph(fleet), 4, first=50)
+    loaded_in_pages.load(emulator, page_size=2)
+    fill(the_graph(fleet), 2, first=60)
+    killed_load(loaded_in_pages, settings_for(emulator, page_size=2), EXTRACTED)
+    shutil.copy(tmp_path / "old", loaded_in_pages.path)
+    emulator.faults.add(Fault.http(400), path="backups", graph_id="g1", times=None)
+    assert loaded_in_pages.load(emulator, page_size=2).outcome == "partial"
+    emulator.faults.clear()
+    loaded_in_pages.load(emulator, page_size=2)
+    assert_exact(loaded_in_pages, fleet)
+
+
+def test_an_old_copy_that_is_put_in_place_while_a_load_lists_is_seen(
+    loaded_in_pages: Warehouse,
+    emulator: Emulator,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(loaded_in_pages.path, tmp_path / "old")
+    fill(the_graph(fleet), 4, first=50)
+    loaded_in_pages.load(emulator, page_size=2)
+    fill(the_graph(fleet), 2, first=60)
+    with monkeypatch.context() as meanwhile:
+        extract = _ProjectRun._extract
+
+        def put_in_place(run: _ProjectRun, batches: Iterator[Batch]) -> None:
+            extract(run, batches)
+            shutil.copy(tmp_path / "old", loaded_in_pages.path)
+
+        meanwhile.setattr(_ProjectRun, "_extract", put_in_place)
+        with pytest.raises(DatabaseError, match="changed while it was listed"):
+            loaded_in_pages.load(emulator, page_size=2)
+    loaded_in_pages.load(emulator, page_size=2)
     assert_exact(loaded_in_pages, fleet)
 
 

@@ -384,14 +384,62 @@ def test_a_load_that_is_cut_after_it_listed_is_finished_by_the_next(
     fill(graph, 2, first=50)
     graph.delete_backup("g1-b0")
     fleeting = graph.add_backup(NOW, id="fleeting")
-    with monkeypatch.context() as cut:
-        cut.setattr(dlt.Pipeline, "load", _cut)
-        with pytest.raises(KeyboardInterrupt):
-            filled.load(emulator)
+    _load_cut(filled, emulator, monkeypatch)
     graph.delete_backup(fleeting)
     filled.load(emulator)
     assert filled.deleted == {"g1-b0", "fleeting"}
     assert_exact(filled, fleet)
+
+
+def test_a_package_that_is_older_than_the_history_changes_none_of_its_rows(
+    filled: Store, emulator: Emulator, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = the_graph(fleet)
+    running = graph.add_backup(NOW, id="running", status="backing_up")
+    graph.add_backup(NOW, id="fleeting")
+    _load_cut(filled, emulator, monkeypatch)
+    folder, host = filled.seam.folder, tmp_path / "of another host"
+    folder.rename(host)
+    graph.delete_backup("fleeting")
+    running.finish(size=100)
+    filled.load(emulator)
+    graph.delete_backup("running")
+    filled.load(emulator)
+    last = filled.backups["running"]
+
+    shutil.rmtree(folder)
+    host.rename(folder)
+    filled.load(emulator)
+
+    assert filled.backups["running"] == last
+    assert filled.deleted == {"running", "fleeting"}
+    assert filled.load(emulator).outcome == "unchanged"
+    assert_exact(filled, fleet)
+
+
+def test_files_that_were_loaded_are_loaded_again_where_a_copy_of_before_lacks_them(
+    filled: Store, emulator: Emulator, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_graph(fleet).add_backup(NOW, id="zoned", zone="z1")
+    _load_cut(filled, emulator, monkeypatch)
+    (package,) = filled.seam.folder.glob("*/load/normalized/*")
+    (package / "schema_updates.json").rename(package / "applied_schema_updates.json")
+    (file,) = package.glob("new_jobs/backups.*")
+    completed = file.replace(package / "completed_jobs" / file.name)
+    if filled.destination == "filesystem":
+        completed.with_suffix(".reference").write_text(str(completed))
+
+    filled.load(emulator)
+
+    assert_exact(filled, fleet)
+
+
+def _load_cut(store: Store, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that ends when it has listed, before it merges anything."""
+    with monkeypatch.context() as cut:
+        cut.setattr(dlt.Pipeline, "load", _cut)
+        with pytest.raises(KeyboardInterrupt):
+            store.load(emulator)
 
 
 def _cut(*_: object, **__: object) -> None:

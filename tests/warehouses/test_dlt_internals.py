@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dlt.common.destination.client import RunnableLoadJob
+from dlt.common.storages.load_package import PackageStorage
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {
@@ -36,6 +37,7 @@ SETTINGS = "settings below the user's own, and no telemetry, for as long as a lo
 OWN_MERGE = "a file is merged by itself, in one transaction that can be repeated"
 OWN_LAKE = "a commit to a lake is fenced, pruned by partition, and repeatable"
 WHOLE = "dlt's small files come into a folder as a whole, and half ones are passed over"
+AGAIN = "a package that was loaded in part is loaded again as a whole"
 INTERNALS = {
     "dlt.common.configuration.container:Container": SETTINGS,
     "dlt.common.configuration.providers:CustomLoaderDocProvider": SETTINGS,
@@ -50,6 +52,7 @@ INTERNALS = {
     "dlt.common.destination.capabilities:DestinationCapabilitiesContext": OWN_MERGE,
     "dlt.common.destination.client:FollowupJobRequest": OWN_MERGE,
     "dlt.common.destination.client:HasFollowupJobs": OWN_MERGE,
+    "dlt.common.destination.client:JobClientBase": OWN_MERGE,
     "dlt.common.destination.client:LoadJob": OWN_MERGE,
     "dlt.common.destination.client:RunnableLoadJob": OWN_MERGE,
     "dlt.common.destination.utils:get_merge_changed_cond": OWN_MERGE,
@@ -76,9 +79,11 @@ INTERNALS = {
     "dlt.destinations.impl.filesystem.filesystem:ReferenceFollowupJob": OWN_LAKE,
     "dlt.destinations.impl.filesystem.filesystem:TableFormatLoadFilesystemJob": OWN_LAKE,
     "dlt.destinations.job_impl:FinalizedLoadJob": OWN_LAKE,
+    "dlt.common.storages.load_package:PackageStorage": AGAIN,
     "dlt.sources.helpers.requests.session:Session": "dlt's HTTP session, under our retry",
 }
 SIGNATURES = {
+    "dlt.common.destination.client:JobClientBase.prepare_load_table": "self table_name",
     "dlt.common.configuration.providers:CustomLoaderDocProvider.get_value": (
         "self key hint pipeline_name sections"
     ),
@@ -161,3 +166,9 @@ def test_a_job_knows_its_file_table_and_client() -> None:
         "folder/backups.0123456789.0.parquet"
     )
     assert {"_file_path", "_load_table", "_job_client"} <= set(vars(job))
+
+
+def test_a_package_keeps_its_jobs_and_schema_updates_where_they_are_moved() -> None:
+    folders = ("NEW_JOBS_FOLDER", "COMPLETED_JOBS_FOLDER", "PENDING_TRANSITIONS_FOLDER")
+    files = ("SCHEMA_UPDATES_FILE_NAME", "APPLIED_SCHEMA_UPDATES_FILE_NAME")
+    assert all(isinstance(getattr(PackageStorage, name, None), str) for name in folders + files)

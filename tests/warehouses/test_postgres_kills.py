@@ -2,12 +2,17 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from ges_backups.batches import Batch
 from ges_emulator import Emulator, Fleet
-from ges_history.errors import HistoryError
+from ges_history.errors import DatabaseError, HistoryError
+from ges_history.loading.packages import Packages
+from ges_history.loading.run import _ProjectRun
 from harness import differences, fill, fleet_of, the_graph
 from postgres_history import PostgresHistory
 from postgres_proxy import PostgresProxy, When
@@ -166,5 +171,58 @@ def test_a_server_that_goes_away_in_the_middle(
         with contextlib.suppress(HistoryError):  # it may end, or try again by itself
             history.through(proxy).load(emulator)
         assert proxy.has_cut
+        history.load(emulator)
+        assert _wrong(history, emulator.fleet) == []
+
+
+_HOLDERS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+
+
+def test_a_load_that_lost_its_lock_while_it_listed_writes_over_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(graphs=1, backups=3)
+    history, graph = make("history"), the_graph(fleet)
+    other = replace(history, path=history.path.parent / "other" / "history")
+    other.path.parent.mkdir()
+    with Emulator(fleet) as emulator:
+        history.load(emulator)
+        running = graph.add_backup(START_MS, id="running", status="backing_up")
+        extract = _ProjectRun._extract
+
+        def extract_late(run: _ProjectRun, batches: Iterator[Batch]) -> None:
+            monkeypatch.undo()
+            extract(run, batches)
+            history.database.execute(_HOLDERS)
+            running.finish(size=100)
+            loading = threading.Thread(target=other.load, args=(emulator,))
+            loading.start()
+            loading.join()
+
+        monkeypatch.setattr(_ProjectRun, "_extract", extract_late)
+        with pytest.raises(DatabaseError, match="changed while it was listed"):
+            history.load(emulator)
+        graph.delete_backup("running")
+        other.load(emulator)
+        history.load(emulator)
+        assert history.backups["running"]["size"] == 100
+
+
+def test_a_load_whose_server_is_replaced_between_two_files_is_not_complete(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = make("history")
+    with Emulator(_living_fleet()) as emulator:
+        load = Packages.load
+
+        def replaced(packages: Packages) -> list[str]:
+            monkeypatch.undo()
+            history.database.execute(_HOLDERS)
+            return load(packages)
+
+        monkeypatch.setattr(Packages, "load", replaced)
+        with pytest.raises(HistoryError, match="has ended"):
+            history.load(emulator)
+        assert history.rows("_dlt_loads") == []
         history.load(emulator)
         assert _wrong(history, emulator.fleet) == []

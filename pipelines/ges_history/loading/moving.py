@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.extract import DltResource
 
+from ges_backups.known import read_version
 from ges_backups.rows import whole_rows
 from ges_backups.schema import COLUMNS
 from ges_backups.source import INSERT_ONLY, KEYS, NAME, UPSERT
@@ -102,8 +103,10 @@ def _copy_project(
     with target.lock(project, wait, say):
         packages = Packages(target, project, say)
         if packages.are_pending:
+            with target.asking(wait, say) as ask:
+                is_older = packages.are_older(read_version(project, ask), ask)
             with target.writing(wait, say):
-                packages.finish()
+                packages.finish(is_older=is_older)
         with target.asking(wait, say) as ask:
             there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")
         source = dlt.source(_tables, name=NAME, spec=BaseConfiguration)

@@ -15,8 +15,11 @@ from dlt.common.exceptions import DltException
 from dlt.common.schema import Schema
 from dlt.common.schema.exceptions import SchemaException
 from dlt.common.storages.exceptions import StorageException
+from dlt.common.storages.load_package import PackageStorage
 
+from ges_backups.known import Ask
 from ges_history.causes import causes, stop_under
+from ges_history.warehouses.only_missing import only_missing
 from ges_history.warehouses.seam import Say, Warehouse, pipeline_name
 
 KEPT_PACKAGES = 3
@@ -79,9 +82,26 @@ class Packages:
             *self.pipeline.list_extracted_load_packages(),
             *self.pipeline.list_normalized_load_packages(),
         )
-        return version in (self._read().get("version"), *pending)
+        return version in (self.base, *pending)
 
-    def note(self, version: str, *, relist: bool) -> None:
+    @property
+    def base(self) -> str | None:
+        """The version that the next package is made for; None where nothing says so."""
+        return self._read().get("version")
+
+    def are_older(self, version: str, ask: Ask) -> bool:
+        """Whether the warehouse has gone beyond what is pending, which then knows nothing better.
+
+        A copy from before is none such. Versions are times; where a clock was set back, the
+        warehouse still has the load that it was made for.
+        """
+        if self.fit(version):
+            return False
+        base = self.base or ""
+        loads = ask(f"SELECT load_id FROM {{_dlt_loads}} WHERE load_id = '{base}'")
+        return version > base or (loads is not None and len(loads) > 0)
+
+    def note(self, version: str | None, *, relist: bool) -> None:
         """Remember what the next package is made for.
 
         Args:
@@ -108,16 +128,21 @@ class Packages:
             return {}
         return said if isinstance(said, dict) else {}
 
-    def finish(self) -> list[str]:
+    def finish(self, *, is_older: bool = False) -> list[str]:
         """Load what is pending; what can never be loaded is set aside.
+
+        Args:
+            is_older: See `are_older`: only what the warehouse lacks is written.
 
         Returns:
             The ids of the packages that were loaded.
         """
         self._say("Finishing the load that was interrupted.")
         try:
+            self._begin_again()
             self._adopt_schemas()
-            return self.load()
+            with only_missing(self.pipeline.destination, wanted=is_older):
+                return self.load()
         except Exception as failed:
             reason = self._lasting_reason(failed)
             if reason is None or stop_under(failed):
@@ -128,6 +153,22 @@ class Packages:
                 "what it held and is still listed is listed again."
             )
             return []
+
+    def _begin_again(self) -> None:
+        """All files of the packages once more: the warehouse may be a copy of before they were loaded.
+
+        In a lake the files of a table wait for a reference to them, which alone is loaded.
+        """
+        for package in _inside(self._folder / NORMALIZED):
+            shutil.rmtree(package / PackageStorage.PENDING_TRANSITIONS_FOLDER, ignore_errors=True)
+            references = package.glob("*_jobs/*.reference")
+            referred = {_table_of(path) for path in references}
+            for file in _inside(package / PackageStorage.COMPLETED_JOBS_FOLDER):
+                if file.suffix == ".reference" or _table_of(file) not in referred:
+                    file.replace(package / PackageStorage.NEW_JOBS_FOLDER / file.name)
+            applied = package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME
+            if applied.exists():
+                applied.replace(package / PackageStorage.SCHEMA_UPDATES_FILE_NAME)
 
     def load(self) -> list[str]:
         """Normalize and load what is pending; the ids of the packages."""
@@ -179,6 +220,10 @@ def adopt_schema(pipeline: dlt.Pipeline, schema: Schema) -> None:
     if not pipeline.default_schema_name:
         with pipeline.managed_state():
             pipeline.default_schema_name = schema.name  # type: ignore[assignment]
+
+
+def _table_of(job: Path) -> str:
+    return job.name.split(".")[0]
 
 
 def _set_aside(path: Path, aside: Path) -> Path:

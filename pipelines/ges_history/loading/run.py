@@ -15,7 +15,7 @@ from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
 from ges_backups.batches import Batch
-from ges_backups.known import Ask, Known, read_known
+from ges_backups.known import Ask, Known, read_known, read_version
 from ges_backups.pace import Gate, Sent
 from ges_backups.project import ProjectSettings
 from ges_backups.settings import to_stamp
@@ -30,6 +30,7 @@ Progress = Collector
 DEFAULT_DATABASE = "ges_backups.duckdb"
 ALL_TIME = 10**15
 """Milliseconds around 1970 that no start is beyond: the ends of a window that are not given."""
+_KEPT = "What was listed is kept, and the next load takes it up."
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,25 @@ class _ProjectRun:
         if load_ids or are_pending or self._tally.unchanged() is not None:
             with self._writing():
                 if are_pending:
+                    self._check_unmoved(known)
                     load_ids += self._packages.load()
                 self._settle()
                 if load_ids:
                     after, written = self._count(load_ids)
-        if relist and not self._options.is_window:
+        outcome = self._tally.outcome(int(self._sent), before, after, *written)
+        if relist and not self._options.is_window and not outcome.graphs["failed"]:
             self._packages.note(known.version, relist=False)
-        return self._tally.outcome(int(self._sent), before, after, *written)
+        return outcome
+
+    def _check_unmoved(self, known: Known) -> None:
+        """What was listed is for what the warehouse held: a lock may be lost, a copy put in its place."""
+        with self._asking() as ask:
+            version = read_version(self._settings.project_id, ask)
+        if version != known.version:
+            raise DatabaseError(
+                "The history of this project has changed while it was listed: the server was"
+                f" started anew, a copy was put in its place, or another load came between. {_KEPT}"
+            )
 
     def _count(self, load_ids: list[str]) -> tuple[Counts, tuple[int, int]]:
         """What the warehouse holds now, and what the packages wrote."""
@@ -153,9 +166,10 @@ class _ProjectRun:
         if not packages.fit(known.version):
             self._options.say("The warehouse has changed since that load: all is listed again.")
             relist = True
-            packages.note(known.version, relist=True)
+            packages.note(packages.base, relist=True)
+        is_older = packages.are_older(known.version, known.ask)
         with self._writing():
-            load_ids = packages.finish()
+            load_ids = packages.finish(is_older=is_older)
         with self._asking() as ask:
             self._tally.take_rejected(ask, load_ids)
         return load_ids, relist
@@ -231,8 +245,7 @@ class _ProjectRun:
                 writing = self._warehouse.writing(self._options.wait, self._options.say)
                 stack.enter_context(writing)
             except DatabaseError as error:
-                kept = "What was listed is kept, and the next load takes it up."
-                raise DatabaseError(f"{error} {kept}") from error
+                raise DatabaseError(f"{error} {_KEPT}") from error
             yield
 
 

@@ -61,9 +61,12 @@ class HistoryDuckDb(ResolvedOnce, dlt_duckdb):
     @property
     def client_class(self) -> type[DuckDbClient]:
         """What loads into it."""
-        return type(
-            "HistoryClient", (_Client,), {"catalog": self._catalog, "journal": self._journal}
-        )
+        known = {
+            "catalog": self._catalog,
+            "journal": self._journal,
+            "is_only_missing": self.is_only_missing,
+        }
+        return type("HistoryClient", (_Client,), known)
 
     @property
     def destination_type(self) -> str:

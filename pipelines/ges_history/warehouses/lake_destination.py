@@ -28,6 +28,7 @@ from dlt.destinations.job_impl import FinalizedLoadJob
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_storage import PLAIN, LakeStorage
 from ges_history.warehouses.lake_upsert import Staged, until_committed, upsert
+from ges_history.warehouses.only_missing import OnlyMissing
 
 KEPT_STATES = 5
 
@@ -42,6 +43,7 @@ class HistoryLake(filesystem):
 
     storage: LakeStorage
     fence: Fence
+    is_only_missing = False
 
     @classmethod
     def of(cls, storage: LakeStorage, fence: Fence) -> "HistoryLake":
@@ -57,7 +59,12 @@ class HistoryLake(filesystem):
     @property
     def client_class(self) -> type[FilesystemClient]:
         """What loads into it."""
-        return type("LakeClient", (_Client,), {"storage": self.storage, "fence": self.fence})
+        known = {
+            "storage": self.storage,
+            "fence": self.fence,
+            "is_only_missing": self.is_only_missing,
+        }
+        return type("LakeClient", (_Client,), known)
 
     @property
     def destination_type(self) -> str:
@@ -81,7 +88,7 @@ def _all_strategies(
     return supported
 
 
-class _Client(FilesystemClient):
+class _Client(OnlyMissing, FilesystemClient):
     storage: LakeStorage
     fence: Fence
 

@@ -97,10 +97,15 @@ class PostgresDatabase:
 
         return dlt.pipeline(
             pipeline_name(project),
-            destination=HistoryPostgres(credentials=self._server.credentials),
+            destination=HistoryPostgres(self._is_held, self._server.credentials),
             dataset_name=DATASET,
             pipelines_dir=str(self.folder),
         )
+
+    def _is_held(self) -> bool:
+        """Whether this thread's lock is still ours, if it has taken one."""
+        held: _HeldLock | None = getattr(self._own, "lock", None)
+        return held is None or held.is_alive()
 
     @contextmanager
     def writing(self, wait: float = 60.0, say: Say = quiet) -> Iterator[None]:

@@ -7,8 +7,9 @@ JSON keeps its text. Two pipelines that change tables wait for each other.
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -20,7 +21,10 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema, TColumnSchema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations import postgres as dlt_postgres
-from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
+from dlt.destinations.impl.postgres.configuration import (
+    PostgresClientConfiguration,
+    PostgresCredentials,
+)
 from dlt.destinations.impl.postgres.factory import PostgresTypeMapper
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
@@ -56,7 +60,16 @@ ANALYZE_FROM_ROWS = 1000
 
 
 class HistoryPostgres(ResolvedOnce, dlt_postgres):
-    """The destination; dlt's state and configuration know it as `postgres`."""
+    """The destination; dlt's state and configuration know it as `postgres`.
+
+    Args:
+        is_held: Whether the lock of the project is still held; True where none was taken.
+        credentials: Of the database.
+    """
+
+    def __init__(self, is_held: Callable[[], bool], credentials: PostgresCredentials) -> None:
+        super().__init__(credentials)
+        self._is_held = is_held
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         """Arrow tables stay Parquet until they are copied, without a driver of their own for it."""
@@ -69,7 +82,11 @@ class HistoryPostgres(ResolvedOnce, dlt_postgres):
     @property
     def client_class(self) -> type[PostgresClient]:
         """What loads into it."""
-        return _Client
+        known = {
+            "is_held": staticmethod(self._is_held),
+            "is_only_missing": self.is_only_missing,
+        }
+        return type("HistoryClient", (_Client,), known)
 
     @property
     def destination_type(self) -> str:
@@ -125,6 +142,8 @@ def _csv(rows: pa.Table) -> io.BytesIO:
 
 
 class _Client(MergesInPlace, PostgresClient):
+    is_held: Callable[[], bool]
+
     def __init__(
         self,
         schema: Schema,
@@ -177,7 +196,12 @@ class _Client(MergesInPlace, PostgresClient):
         return _MergeJob(file_path)
 
     def complete_load(self, load_id: str) -> None:
-        """Note a load down once, though it may be told twice; of dlt's states the newest are kept."""
+        """Note a load down once, though it may be told twice; of dlt's states the newest are kept.
+
+        Where the server is no longer the one that the first file went to, nothing is noted down.
+        """
+        if not self.is_held():
+            raise psycopg2.OperationalError("The session that held the project has ended.")
         client = self.sql_client
         loads = client.make_qualified_table_name(self.schema.loads_table_name)
         state = client.make_qualified_table_name(self.schema.state_table_name)

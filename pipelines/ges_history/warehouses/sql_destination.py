@@ -12,11 +12,13 @@ from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
 
 from ges_backups.rows import unknown_columns
+from ges_history.warehouses.only_missing import OnlyMissing
 
 
 class ResolvedOnce(Destination[Any, Any]):
     """A destination whose configuration is resolved once: dlt asks for it some fifty times a load."""
 
+    is_only_missing = False
     _resolved: Any = None
 
     def configuration(self, initial_config: Any, accept_partial: bool = False) -> Any:
@@ -42,7 +44,7 @@ def unknown_fields(table: str, columns: Iterable[str]) -> list[str]:
     return unknown_columns(columns) if table == "backups" else []
 
 
-class MergesInPlace(SqlJobClientWithStagingDataset):
+class MergesInPlace(OnlyMissing, SqlJobClientWithStagingDataset):
     """A client whose jobs merge their files straight into the tables, without a staging dataset."""
 
     def should_load_data_to_staging_dataset(self, table_name: str) -> bool:  # noqa: ARG002
