@@ -18,6 +18,7 @@ import pytest
 from beginnings import Beginnings
 from cli_harness import (
     Command,
+    Point,
     after,
     before,
     folder_of,
@@ -38,6 +39,7 @@ from ges_history.warehouses.duckdb_file import DuckDbFile
 from harness import NOW, Warehouse, assert_exact, fill, fleet_of, settings_for, the_graph
 
 EXTRACTED = after("dlt.extract.storage.ExtractStorage.commit_new_load_package")
+MERGED = after("ges_history.warehouses.duckdb_destination._MergeJob.run", 2)
 LISTING = before("ges_backups.client.GesClient.get")
 
 
@@ -233,6 +235,29 @@ def test_two_projects_in_one_database_leave_each_other_alone(
     }
 
 
+@pytest.mark.parametrize(
+    "dropped",
+    ["ALTER TABLE ges.backups DROP COLUMN zone", "DROP TABLE ges.listings"],
+    ids=["a column", "a table"],
+)
+def test_what_somebody_dropped_comes_back(
+    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, dropped: str
+) -> None:
+    the_graph(fleet).add_backup(NOW, id="zoned", zone="red")
+    warehouse.load(emulator)
+    with duckdb.connect(str(warehouse.path)) as somebody:
+        somebody.execute(dropped)
+    the_graph(fleet).add_backup(NOW, id="new", zone="blue")
+    warehouse.load(emulator)
+    assert warehouse.backups["new"]["zone"] == "blue"
+    assert_exact(warehouse, fleet)
+
+
+def test_a_project_may_have_the_name_of_a_lock(warehouse: Warehouse) -> None:
+    with Emulator(Fleet("write", now=NOW)) as emulator:
+        assert warehouse.load(emulator, wait=1).exit_code == 0
+
+
 def test_two_databases_in_one_folder(tmp_path: Path, two_fleets: tuple[Emulator, Emulator]) -> None:
     warehouses = [Warehouse(tmp_path / name) for name in ("a.duckdb", "b.duckdb")]
     for _ in range(2):
@@ -372,13 +397,15 @@ def test_deleted_folder_of_packages_is_made_anew(
     assert_exact(loaded_in_pages, fleet)
 
 
-@pytest.mark.parametrize("pending", [False, True], ids=["at rest", "with a pending package"])
+@pytest.mark.parametrize(
+    "point", [None, EXTRACTED, MERGED], ids=["at rest", "with a pending package", "with a log"]
+)
 def test_deleted_database_is_filled_anew(
-    loaded_in_pages: Warehouse, emulator: Emulator, fleet: Fleet, pending: bool
+    loaded_in_pages: Warehouse, emulator: Emulator, fleet: Fleet, point: Point | None
 ) -> None:
     fill(the_graph(fleet), 1, first=50)
-    if pending:
-        killed_load(loaded_in_pages, settings_for(emulator, page_size=2), EXTRACTED)
+    if point is not None:
+        killed_load(loaded_in_pages, settings_for(emulator, page_size=2), point)
     loaded_in_pages.path.unlink()
     assert loaded_in_pages.load(emulator, page_size=2).backups["total"] == 7
     assert_exact(loaded_in_pages, fleet)

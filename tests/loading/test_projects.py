@@ -17,6 +17,7 @@ from ges_backups.client import GesClient
 from ges_backups.errors import SettingsError
 from ges_backups.project import resolve_projects
 from ges_emulator import Emulator, Fault, Fleet
+from ges_history.loading import projects
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.loading.projects import load
 from harness import NOW, TOKEN, Warehouse, assert_exact, differences, fill, served, the_graph
@@ -123,6 +124,24 @@ def test_a_project_that_is_down_harms_no_other(
     assert sent["risk"] > 0
     assert {name: one.requests for name, one in outcome.projects.items()} == sent
     assert outcome.requests == sum(sent.values())
+
+
+def test_what_nobody_foresaw_in_a_project_is_the_failure_of_that_one(
+    warehouse: Warehouse, emulators: list[Emulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = projects.load_project
+
+    def surprised(where: Any, settings: Any, *others: Any) -> Any:
+        if settings.name == "risk":
+            raise RuntimeError("can't start new thread")
+        return read(where, settings, *others)
+
+    monkeypatch.setattr(projects, "load_project", surprised)
+    outcome = load_all(warehouse, emulators)
+    assert outcome.exit_code == 3
+    assert [one.outcome for one in outcome.projects.values()] == ["complete", "failed", "complete"]
+    (problem,) = outcome.problems
+    assert problem["error_msg"] == "an unforeseen RuntimeError: can't start new thread"
 
 
 def test_where_every_project_fails_the_load_failed(

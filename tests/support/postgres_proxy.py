@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -29,11 +30,13 @@ class PostgresProxy:
         port: Where clients connect.
         statements: The beginnings of all statements since `arm` or the start.
         has_cut: Whether the statement that it was armed for has come.
+        seconds_before: How long it takes to let somebody in.
     """
 
     def __init__(self, server_port: int) -> None:
         self.statements: list[str] = []
         self.has_cut = False
+        self.seconds_before = 0.0
         self._server_port = server_port
         self._point: tuple[int | str, When] | None = None
         self._act: Callable[[], None] = lambda: None
@@ -83,6 +86,7 @@ class PostgresProxy:
 
     def _serve(self, client: socket.socket) -> None:
         address = ("127.0.0.1", self._server_port)
+        time.sleep(self.seconds_before)
         with (
             contextlib.suppress(OSError, EOFError),
             client,

@@ -7,8 +7,9 @@ from ges_emulator import Emulator, Fleet
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.reports.views import view_names
 from ges_history.warehouses.postgres_connection import LASTING, NO_RIGHT, PASSING, PostgresServer
-from harness import Asked, assert_exact, fill, project_called, the_graph
-from postgres_history import PostgresHistory
+from harness import NOW, Asked, assert_exact, fill, project_called, the_graph
+from postgres_history import PostgresHistory, environment_of
+from postgres_server import PostgresDatabase
 
 SIZES = """
 SELECT c.relname, pg_total_relation_size(c.oid), c.reltuples FROM pg_class c
@@ -232,3 +233,50 @@ def test_classes_are_named_once() -> None:
     assert not set(LASTING) & set(PASSING)
     assert NO_RIGHT.startswith(LASTING)
     assert PostgresServer
+
+
+def test_whatever_a_database_sets_values_are_kept_as_they_are(
+    history: PostgresHistory, fleet: Fleet, emulator: Emulator
+) -> None:
+    """Its encoding, digits and text: of a role, a database, or a connection."""
+    name = history.database.name
+    for setting in (
+        "client_encoding = 'LATIN1'",
+        "extra_float_digits = 0",
+        "standard_conforming_strings = off",
+        "timezone = 'Asia/Tokyo'",
+    ):
+        history.database.execute(f"ALTER DATABASE {name} SET {setting}")
+    graph = the_graph(fleet)
+    graph.add_backup(NOW, id="R\\", name="über Nächte", ratio=0.1234567890123456)
+    history.load(emulator)
+    graph.delete_backup("R\\")
+    history.load(emulator)
+    history.database.execute(f"ALTER DATABASE {name} RESET ALL")
+    assert history.deleted == {"R\\"}
+    row = history.backups["R\\"]
+    assert (row["name"], row["ratio"]) == ("über Nächte", 0.1234567890123456)
+    assert_exact(history, fleet)
+
+
+@pytest.mark.parametrize(
+    "column", ["note text NOT NULL DEFAULT ''", "number bigint GENERATED ALWAYS AS IDENTITY"]
+)
+def test_a_column_of_somebody_stops_no_load(
+    begun: PostgresHistory, fleet: Fleet, emulator: Emulator, column: str
+) -> None:
+    begun.database.execute(f"ALTER TABLE ges.backups ADD COLUMN {column}")
+    fill(the_graph(fleet), 1, first=50)
+    assert begun.load(emulator).backups["new"] == 1
+    assert_exact(begun, fleet)
+
+
+def test_the_server_notices_too_that_a_host_has_died(postgres: PostgresDatabase) -> None:
+    with environment_of(postgres):
+        connection = PostgresServer().connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT setting FROM pg_settings WHERE name LIKE 'tcp_%' ORDER BY name")
+            assert cursor.fetchall() == [("3",), ("20",), ("5",), ("40000",)]
+    finally:
+        connection.close()

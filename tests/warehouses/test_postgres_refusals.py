@@ -18,6 +18,7 @@ from ges_history.warehouses.postgres_connection import PostgresServer
 from ges_history.watching.facts import read_facts
 from harness import fleet_of, the_graph
 from postgres_history import PostgresHistory, environment_of
+from postgres_proxy import PostgresProxy
 from postgres_server import PASSWORD, PostgresDatabase
 
 VARIABLE = "DESTINATION__POSTGRES__CREDENTIALS"
@@ -107,6 +108,30 @@ def test_a_sentence_in_time_and_no_secret(
         assert len(done.err.strip().splitlines()) <= 2
         assert "Traceback" not in done.err
     assert PASSWORD not in done.text + _written(command.folder)
+
+
+def test_a_server_that_takes_its_time_to_let_in_is_no_hindrance(
+    postgres: PostgresDatabase, proxy: PostgresProxy
+) -> None:
+    proxy.seconds_before = 2.5
+    with environment_of(postgres.through(proxy.port)):
+        PostgresServer().connect(wait=0).close()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "CREATE SCHEMA ges; CREATE TABLE ges.graphs AS SELECT 1 AS id",
+        "CREATE SCHEMA reports; CREATE VIEW reports.overview AS SELECT 1 AS id",
+    ],
+    ids=["a table", "a view"],
+)
+def test_what_is_no_history_is_left_alone(history: PostgresHistory, others: str) -> None:
+    history.database.execute(others)
+    with Emulator(fleet_of()) as emulator, pytest.raises(DatabaseError, match="something else"):
+        history.load(emulator)
+    kept = history.rows("graphs") or history.database.rows("overview", "reports")
+    assert kept == [{"id": 1}]
 
 
 @pytest.mark.parametrize(

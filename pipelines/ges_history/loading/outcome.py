@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from dlt.common.exceptions import DltException
 
-from ges_backups.errors import AnswerError, CredentialsError
+from ges_backups.errors import AnswerError, CredentialsError, GesError
 from ges_backups.graph import PROJECT_WIDE, GraphListing
 from ges_backups.known import Ask
 from ges_backups.records import Rejected
 from ges_backups.rows import UTC_TIME
+from ges_history.errors import HistoryError
 
 MAX_PROBLEMS = 1000
 
@@ -75,7 +77,9 @@ BACKUPS = ("new", "changed", "deleted", "returned", "rejected", "running", "tota
 def failed_project(error: Exception, requests: int) -> LoadOutcome:
     """A project of which nothing could be loaded, and why; so many requests were sent."""
     code = error.error_code if isinstance(error, AnswerError | CredentialsError) else None
-    problem = {"graph_id": None, "outcome": "failed", "error_code": code, "error_msg": str(error)}
+    is_foreseen = isinstance(error, GesError | HistoryError | DltException)
+    text = str(error) if is_foreseen else f"an unforeseen {type(error).__name__}: {error}"
+    problem = {"graph_id": None, "outcome": "failed", "error_code": code, "error_msg": text}
     nothing = dict.fromkeys(BACKUPS, 0)
     graphs = dict.fromkeys(GRAPHS, 0)
     return LoadOutcome("failed", graphs, nothing, requests, problems=[problem])

@@ -8,12 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dlt.common.exceptions import DltException
-
-from ges_backups.errors import GesError, SettingsError
+from ges_backups.errors import SettingsError
 from ges_backups.pace import Gate, Sent
 from ges_backups.project import ProjectSettings, resolve_project, resolve_projects
-from ges_history.errors import HistoryError
 from ges_history.instants import Instant, parse_instant
 from ges_history.loading.dlt_settings import dlt_settings
 from ges_history.loading.failures import readable_errors
@@ -104,7 +101,9 @@ def load_projects(
         try:
             with readable_errors(warehouse):
                 return load_project(warehouse, settings, said, gates[str(settings.endpoint)], sent)
-        except (GesError, HistoryError, DltException) as error:
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # one surprise stops one project
             seconds = round(time.monotonic() - begun, 3)
             failed = failed_project(error, int(sent))
             return replace(failed, seconds=seconds, project_id=settings.project_id)

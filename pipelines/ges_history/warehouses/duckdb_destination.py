@@ -111,10 +111,13 @@ class _Client(MergesInPlace, DuckDbClient):
         self,
         only_tables: Iterable[str] | None = None,  # noqa: ARG002
         expected_update: TSchemaTables | None = None,
-        force: bool = False,
+        force: bool = False,  # noqa: ARG002
     ) -> TSchemaTables | None:
-        """dlt's own, for all tables at once: it would take a schema for applied when some of them are."""
-        return super().update_stored_schema(None, expected_update, force)  # type: ignore[arg-type]
+        """dlt's own, always: a table or column may be gone, whatever dlt's versions say.
+
+        And for all tables at once: it would take a schema for applied when some of them are.
+        """
+        return super().update_stored_schema(None, expected_update, force=True)  # type: ignore[arg-type]
 
     def create_load_job(
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,8 @@ MEMORY_MB = 60
 STORAGE_VERSION = "v1.2.0"
 """Of new files: any DuckDB from 1.2 on opens them."""
 KEPT_STATES = 3
+WRITE_LOCK = "_write.lock"
+"""No project is called so: an id has letters and digits."""
 STAGING = f"{DATASET}_staging"
 """The dataset into which dlt merged the first release's loads."""
 
@@ -296,7 +299,7 @@ class DuckDbFile:
     def _make_folder(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            (self.folder / "write.lock").touch(mode=0o600)
+            (self.folder / WRITE_LOCK).touch(mode=0o600)
         except OSError as error:
             raise DatabaseError(
                 f"The folder {self.folder} cannot be written: {error.strerror}. A load keeps its "
@@ -334,7 +337,7 @@ class DuckDbFile:
         def what(holder: str) -> str:
             return f"Another load (process {holder}) is writing to {self.path}"
 
-        return held_file(self.folder / "write.lock", what, DatabaseError, wait, say)
+        return held_file(self.folder / WRITE_LOCK, what, DatabaseError, wait, say)
 
     @contextmanager
     def _opened(
@@ -344,6 +347,7 @@ class DuckDbFile:
         import duckdb  # noqa: PLC0415
 
         if not self._file.exists():
+            self._set_log_aside(say)
             self._make_file()
         held: list[duckdb.DuckDBPyConnection] = []
 
@@ -405,6 +409,14 @@ class DuckDbFile:
             if not read_only:
                 raise
             return duckdb.connect(str(self._file))
+
+    def _set_log_aside(self, say: Say) -> None:
+        """DuckDB's log of a file that somebody deleted after a kill would be that of the new one."""
+        log = self._file.with_name(f"{self._file.name}.wal")
+        if log.exists():
+            aside = self.folder / f"{log.name}.{time.time_ns()}"
+            log.rename(aside)
+            say(f"{self.path} is gone, but not its log: that is kept in {aside}.")
 
     def _make_file(self) -> None:
         """An empty database that old DuckDBs open, for its owner only, put in place whole."""

@@ -16,7 +16,7 @@ from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.layout import quoted
 from ges_history.warehouses.postgres_connection import PostgresServer
 from ges_history.warehouses.postgres_reading import PostgresReader, answered
-from ges_history.warehouses.postgres_reports import publish, read_state
+from ges_history.warehouses.postgres_reports import publish, read_state, refuse_others
 from ges_history.warehouses.postgres_sql import DuckDbTypes
 from ges_history.warehouses.postgres_tables import TABLES
 from ges_history.warehouses.seam import DATASET, Read, Say, pipeline_name, quiet
@@ -222,7 +222,7 @@ class _HeldLock:
         self.release()
         connection = self._connection = self._server.connect(wait, say)
         try:
-            read_state(connection)
+            refuse_others(read_state(connection), self._server.name)
             self._check_encoding(connection)
             with connection.cursor() as cursor:
                 cursor.execute(_NEVER_IDLE)

@@ -24,7 +24,16 @@ KEEP_ALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "40000",
 }
-"""A host that died without a word is noticed within a minute, by libpq and by the server."""
+"""A host that died without a word is noticed within a minute, by libpq."""
+KEPT_ALIVE = {
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "40000",
+}
+"""And by the server, which gives the lock of such a host free."""
+ALWAYS = {"timezone": "UTC", "extra_float_digits": "3", "standard_conforming_strings": "on"}
+"""Of each session, whatever the role, the database or the options of a connection set."""
 LOCK_SECONDS = 60
 """For how long a load waits for readers, where a table or a view is changed."""
 
@@ -69,6 +78,8 @@ class PostgresServer:
     def connect(self, wait: float = 0.0, say: Say = quiet) -> "psycopg2.extensions.connection":
         """A connection in autocommit; UTC; a server that is away is waited for.
 
+        Each try takes as long as it may; `wait` says for how long there are others.
+
         Raises:
             PostgresError: The server does not let us in, or did not answer for so long.
         """
@@ -76,7 +87,7 @@ class PostgresServer:
 
         def take() -> str | None:
             try:
-                opened.append(psycopg2.connect(**self._arguments(wait)))
+                opened.append(psycopg2.connect(**self._arguments()))
             except psycopg2.Error as error:
                 explained = self.explain(error)
                 if not isinstance(explained, ServerAway):
@@ -88,19 +99,15 @@ class PostgresServer:
         opened[0].autocommit = True
         return opened[0]
 
-    def _arguments(self, wait: float) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         known = self.credentials
-        query = dict(known.get_query())
-        seconds = min(int(query["connect_timeout"]), max(2, round(wait)))
         return {
-            **query,
+            **known.get_query(),
             "host": known.host,
             "port": known.port,
             "user": known.username,
             "password": known.password,
             "dbname": known.database,
-            "connect_timeout": seconds,
-            "client_encoding": "utf8",
         }
 
     def explain(self, error: BaseException) -> PostgresError:
@@ -176,16 +183,21 @@ def _resolved(destination: str, variable: str) -> "PostgresCredentials":
             f"{variable} has an @ behind its host: write @ and / in a password as %40 and %2F."
         )
     given = credentials.query or {}
-    options = f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {given.get('options', '')}".strip()
+    usual = _options({"lock_timeout": f"{LOCK_SECONDS}s", **KEPT_ALIVE})
     credentials.query = {
         **KEEP_ALIVE,
         "application_name": "ges-backups",
         **given,
-        "options": options,
+        "options": " ".join(filter(None, [usual, given.get("options"), _options(ALWAYS)])),
     }
+    credentials.client_encoding = "utf8"
     if "connect_timeout" not in given:
         credentials.connect_timeout = CONNECT_SECONDS
     return credentials
+
+
+def _options(settings: dict[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def _first_line(error: BaseException) -> str:

@@ -239,7 +239,11 @@ class _MergeJob(Job, HasFollowupJobs):
             strays = self._find_strays(client, table, file.schema_arrow.names)
             columns = list(dict.fromkeys([*self._load_table["columns"], *strays.values()]))
             with client.begin_transaction():
-                client.execute_sql(f"CREATE TEMP TABLE arrived (LIKE {table}) ON COMMIT DROP")
+                every = ", ".join(map(client.escape_column_name, columns))
+                client.execute_sql(
+                    "CREATE TEMP TABLE arrived ON COMMIT DROP"
+                    f" AS SELECT {every} FROM {table} WITH NO DATA"
+                )
                 for batch in file.iter_batches(ROWS_IN_A_COPY):
                     rows = _with_strays(pa.Table.from_batches([batch]), strays)
                     client.copy_rows("arrived", rows)

@@ -86,6 +86,23 @@ def read_state(connection: Any) -> State:
     return State(tables, views, found)
 
 
+def refuse_others(state: State, name: str) -> None:
+    """Let nobody else's tables and views be changed: a history has dlt's tables beside its own.
+
+    Raises:
+        DatabaseError: Something else is where a history would be.
+    """
+    if "_dlt_version" in state.tables:
+        return
+    others = [f"{DATASET}.{table}" for table in state.tables]
+    others += [f"{REPORTS}.{view}" for view in state.views if view in {ABOUT, *selects()}]
+    if others:
+        raise DatabaseError(
+            f"The {name.removeprefix('the ')} holds something else than a backup history"
+            f" ({others[0]}): nothing was changed. Give the history a database of its own."
+        )
+
+
 def publish(connection: Any) -> bool:
     """Make tables, keys, comments and views there, in one transaction; whether any was not.
 
