@@ -427,11 +427,34 @@ def test_colour_is_for_a_terminal(database: Path) -> None:
     assert b"\x1b[31m" in shown
 
 
-def test_an_output_is_never_the_database(run: Run, database: Path) -> None:
-    before = database.stat().st_mtime_ns
-    with pytest.raises(HistoryError, match="is the database itself"):
-        run("report", "growth", "--format", "csv", "--output", database)
-    assert database.stat().st_mtime_ns == before
+@pytest.mark.parametrize("named", ["itself", "its log", "a link", "a hard link", "its folder"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "growth", "--output"],
+        ["report", "--html"],
+        ["metrics", "--output"],
+        ["load", "--metrics"],
+        ["load", "--page"],
+        ["load", "--publish"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_is_never_the_database(words: list[str], named: str, lone: Path) -> None:
+    before = lone.read_bytes()
+    output = lone.with_name("other")
+    if named == "a link":
+        output.symlink_to(lone)
+    elif named == "a hard link":
+        output.hardlink_to(lone)
+    else:
+        names = {"itself": lone.name, "its log": f"{lone.name}.wal"}
+        output = lone.parent / names.get(named, f".{lone.name}.dlt/rollback.journal")
+    pattern = lone if words[0] == "load" else lone.with_suffix(".d*")
+    result = CliRunner().invoke(cli, [*words, str(output), "--database", str(pattern)])
+    assert result.exit_code == 2
+    assert "is the database itself" in result.output
+    assert lone.read_bytes() == before
 
 
 def test_an_output_is_replaced_whole_and_a_new_one_is_for_its_owner(

@@ -107,8 +107,9 @@ def test_a_reader_keeps_its_snapshot_through_three_loads_that_wait_for_nobody(
 
 def test_no_other_file_is_written_over(loaded: Warehouse, tmp_path: Path) -> None:
     file = DuckDbFile(loaded.path)
-    with pytest.raises(DatabaseError, match="is the database itself"):
-        publish(file, loaded.path)
+    for own in (loaded.path, loaded.path.with_name(f"{loaded.path.name}.wal")):
+        with pytest.raises(DatabaseError, match="is the database itself"):
+            publish(file, own)
     other = tmp_path / "other.duckdb"
     with duckdb.connect(str(other)) as connection:
         connection.execute("CREATE TABLE mine AS SELECT 1 AS x")

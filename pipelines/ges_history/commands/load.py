@@ -16,6 +16,7 @@ from ges_history.commands.around import watched, watching
 from ges_history.commands.lines import stamped
 from ges_history.commands.little_memory import use_little_memory
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
+from ges_history.commands.outputs import refuse_own_files
 
 if TYPE_CHECKING:
     from ges_history.loading.outcome import LoadOutcome
@@ -90,6 +91,8 @@ def load(
     for line in iter_unknown_settings(os.environ):
         warn(line)
     with watched(database, warn, say, **around) as watch:
+        if files := [around[name] for name in ("publish", "metrics", "page") if around[name]]:
+            refuse_own_files(warehouse_for(database, destination), *files)
         outcome = run(
             database,
             full=full,

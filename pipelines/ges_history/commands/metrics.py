@@ -6,7 +6,7 @@ import click
 
 from ges_history.commands import options
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
-from ges_history.errors import HistoryError
+from ges_history.commands.outputs import refuse_own_files
 
 
 @click.command()
@@ -41,20 +41,16 @@ def metrics(
 
     hide_pandas_from_pyarrow()
     to_screen = output is None or str(output) == "-"
-    if output and any(_is_same(output, path) for path in database):
-        raise HistoryError(f"{output} is the database itself; give another file to write to.")
+    warehouse = history_of(database, destination)
+    refuse_own_files(warehouse, output)
     rules = options.policy_of(policy, database, destination)
-    with history_of(database, destination).reading(wait, _say) as read:
+    with warehouse.reading(wait, _say) as read:
         found = check(read, rules, scope_of(read, project_name, region))
     content = as_text(found)
     if output is None or to_screen:
         click.echo(content, nl=False)
     else:
         write_text(output, content)
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _say(line: str) -> None:

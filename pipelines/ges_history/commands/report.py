@@ -9,7 +9,7 @@ import click
 
 from ges_history.commands import completion, options
 from ges_history.commands.no_frames import hide_pandas_from_pyarrow
-from ges_history.errors import HistoryError
+from ges_history.commands.outputs import refuse_own_files
 
 if TYPE_CHECKING:
     from ges_history.reports.read import Answer
@@ -100,8 +100,7 @@ def report(
     if name is not None and html:
         raise click.UsageError("The page shows the whole fleet: give --html without a NAME.")
     warehouse = history_of(database, destination, spark)
-    for target in (output, html):
-        _refuse_a_database(target, warehouse)
+    refuse_own_files(warehouse, output, html)
     if name is not None:
         selected |= {"project": project_name, "region": region}
         format_ = _format_of(format_, output)
@@ -293,11 +292,3 @@ def _write(content: bytes, output: Path | None) -> None:
         click.echo(content, nl=False)
         return
     write_whole(output, content)
-
-
-def _refuse_a_database(output: Path | None, warehouse: "Warehouse") -> None:
-    """Writing over the history would be the end of it."""
-    paths = getattr(warehouse, "paths", None) or [getattr(warehouse, "path", None)]
-    for path in paths:
-        if output and path and output.exists() and path.exists() and output.samefile(path):
-            raise HistoryError(f"{output} is the database itself; give another file to write to.")

@@ -18,9 +18,10 @@ import pyarrow as pa
 from ges_backups.schema import COLUMNS
 from ges_history.errors import DatabaseError
 from ges_history.reports.views import rebuild
-from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
+from ges_history.warehouses.duckdb_file import STORAGE_VERSION
 from ges_history.warehouses.duckdb_obstacles import first_line
 from ges_history.warehouses.opening import opened, saying_what_does_not_fit
+from ges_history.warehouses.own_files import is_own_file
 from ges_history.warehouses.seam import DATASET, Read, Say, Warehouse, quiet
 from ges_history.whole_file import LONGEST_BEGIN
 
@@ -129,7 +130,7 @@ def _check_target(warehouse: Warehouse, file: Path) -> None:
         raise DatabaseError(f"The folder {file.parent} does not exist: make it first.")
     with suppress(FileNotFoundError):
         _log_of(file).stat()  # an OSError where DuckDB finds that name too long
-    if isinstance(warehouse, DuckDbFile) and file.resolve() == warehouse.path.resolve():
+    if is_own_file(warehouse, file):
         raise DatabaseError(f"{file} is the database itself: give the snapshot another name.")
     if file.exists() and not is_snapshot(file):
         raise DatabaseError(f"{file} is there and is no snapshot: give another name.")
