@@ -358,6 +358,15 @@ def test_many_ids_that_another_project_holds_are_left_to_it(store: Store, odd: l
     assert len(kept) == len(shared) + 6
 
 
+def test_a_first_load_of_a_window_that_holds_nothing_is_one(
+    store: Store, emulator: Emulator
+) -> None:
+    assert [store.load(emulator, since=NOW).exit_code for _ in range(2)] == [0, 0]
+    assert store.rows("backups") == []
+    assert store.load(emulator).exit_code == 0
+    assert_exact(store, emulator.fleet)
+
+
 def test_an_empty_project_has_all_tables_and_reports(store: Store) -> None:
     with Emulator(Fleet(now=NOW)) as emulator:
         assert store.load(emulator).exit_code == 0
