@@ -417,7 +417,7 @@ def overview(history: History) -> pd.DataFrame:
                 "never_succeeded": len(never),
                 "running": len(going),
                 "stuck": len(stuck),
-                "failed_listings": len(broken),
+                "failed_listings": len(living(broken)),
                 "anomalies_7d": (odd["started_at"] > week).sum(),
                 "new_levels": len(levels),
                 "rejected_30d": (refused["first_seen_at"] > month).sum(),

@@ -97,6 +97,14 @@ class Fleet:
         since = self.as_of - timedelta(days=RECENT_DAYS)
         return [row for row in self.anomalies if row["started_at"] > since]
 
+    @cached_property
+    def listed(self) -> list[Row]:
+        """The latest listings of graphs at the source: one that was deleted is none that fails."""
+        gone = {
+            (row["project_id"], row["graph_id"]) for row in self.recovery if row["graph_deleted_at"]
+        }
+        return [row for row in self.health if (row["project_id"], row["graph_id"]) not in gone]
+
     @property
     def shows_projects(self) -> bool:
         """Whether it has to be said which project something is of."""

@@ -39,8 +39,8 @@ TABLES = ("backups", "graphs", "listings", "projects", "rejected_backups")
 
 LATER_COLUMNS = {"listings": {"last_read_at": "TIMESTAMPTZ"}}
 """{table: {column: its type}} of what a table of an earlier release lacks."""
-LOAD_ID = {"_dlt_load_id": "VARCHAR"}
-"""The column that dlt adds to each table; what a load counts by, also in one that it did not make."""
+LOAD_ID = "_dlt_load_id VARCHAR"
+"""The column that dlt adds to each table, by which a load counts."""
 _BY_GRAPH = {"graphs", "listings", "projects"}
 """Tables that have a row or less for each graph."""
 _TYPES = {
@@ -104,8 +104,8 @@ def rebuild(connection: "duckdb.DuckDBPyConnection", *, is_demo: bool = False) -
         ),
         *(
             f"ALTER TABLE {quoted(catalog)}.ges.{table} ADD COLUMN IF NOT EXISTS {column} {type_}"
-            for table in TABLES
-            for column, type_ in (LATER_COLUMNS.get(table, {}) | LOAD_ID).items()
+            for table, columns in LATER_COLUMNS.items()
+            for column, type_ in columns.items()
         ),
         *_statements_for(catalog),
         f"CREATE OR REPLACE VIEW {quoted(catalog)}.reports.{ABOUT} AS {about}",
@@ -172,7 +172,9 @@ def missing_tables(present: set[str]) -> dict[str, str]:
     if present >= set(TABLES):
         return {}
     return {
-        table: ", ".join(f"{quoted(name)} {it['type']}" for name, it in columns.items())
+        table: ", ".join(
+            [*(f"{quoted(name)} {it['type']}" for name, it in columns.items()), LOAD_ID]
+        )
         for table, columns in known_columns().items()
         if table not in present
     }

@@ -85,7 +85,7 @@ def _anomalies(fleet: Fleet) -> Figure:
 
 def _listings(fleet: Fleet) -> Figure:
     failed = fleet.totals["failed_listings"]
-    note = f"of {count(len(fleet.health), 'graph')} asked for"
+    note = f"of {count(len(fleet.listed), 'graph')} asked for"
     return Figure("Listings failed", f"{failed:,}", note, "bad" if failed else "")
 
 

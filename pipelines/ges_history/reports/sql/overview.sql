@@ -1,11 +1,11 @@
 -- The figures of each project: what wants attention, what is stored, and how old the last load is.
 -- Grain: one row per project that was ever listed, an empty one too.
 -- Units: MB, MB a day, hours; success_rate_30d from 0 to 1, null where nothing ended.
--- overdue, never_succeeded and new_levels count graphs at the source. running and stuck count
--- backups, as the report running has them: all of a graph, of deleted graphs, too. anomalies_7d
--- counts anomalies of backups started in the last 7 days. attention counts the graphs at the source
--- that are overdue, never had a success, have a stuck backup, a listing that failed or a size that
--- dropped to a new level.
+-- overdue, never_succeeded, failed_listings and new_levels count graphs at the source. running and
+-- stuck count backups, as the report running has them: all of a graph, of deleted graphs, too.
+-- anomalies_7d counts anomalies of backups started in the last 7 days. attention counts the graphs
+-- at the source that are overdue, never had a success, have a stuck backup, a listing that failed
+-- or a size that dropped to a new level.
 -- stored_mb is of all backups at the source. added_30d_mb and removed_30d_mb are of the successes
 -- that started or were deleted on the 30 UTC days that end with that of the last load;
 -- growth_mb_per_day is their difference by 30, and the projections are stored_mb with 30 and 90
@@ -22,7 +22,7 @@
 --   never_succeeded: Graphs at the source without any success.
 --   running: Backups in progress.
 --   stuck: Those that seem stuck.
---   failed_listings: Graphs whose latest listing failed.
+--   failed_listings: Graphs at the source whose latest listing failed.
 --   anomalies_7d: Anomalies of backups of the last 7 days.
 --   new_levels: Graphs at the source whose size changed for good, not yet the normal.
 --   rejected_30d: Records that did not fit, first seen in the last 30 days.
@@ -71,10 +71,10 @@ unfinished AS (
     JOIN reports.graph_names AS n ON r.project_id = n.project_id AND r.graph_id = n.graph_id
 ),
 listings AS (
-    SELECT h.project_id, h.graph_id, n.graph_deleted_at
+    SELECT h.project_id, h.graph_id
     FROM reports.load_health AS h
     JOIN reports.graph_names AS n ON h.project_id = n.project_id AND h.graph_id = n.graph_id
-    WHERE h.outcome NOT IN ('complete', 'incremental')
+    WHERE h.outcome NOT IN ('complete', 'incremental') AND n.graph_deleted_at IS NULL
 ),
 findings AS (
     SELECT project_id, graph_id, 1 AS attention,
@@ -88,8 +88,7 @@ findings AS (
         0, 0, 1, CASE WHEN stuck THEN 1 ELSE 0 END, 0, 0, 0
     FROM unfinished
     UNION ALL
-    SELECT project_id, graph_id, CASE WHEN graph_deleted_at IS NULL THEN 1 ELSE 0 END,
-        0, 0, 0, 0, 1, 0, 0
+    SELECT project_id, graph_id, 1, 0, 0, 0, 0, 1, 0, 0
     FROM listings
     UNION ALL
     SELECT project_id, graph_id, 0, 0, 0, 0, 0, 0, 1, 0

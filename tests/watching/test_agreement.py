@@ -1,0 +1,75 @@
+"""The same figure in the screen, the page, `overview`, `check` and the metrics of one history."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ges_history.reports.attention import judge
+from ges_history.reports.overview import read_fleet
+from ges_history.reports.page.contents import read_contents
+from ges_history.reports.page.document import render
+from ges_history.watching.findings import check, recovery_targets
+from ges_history.watching.gauges import as_text
+from ges_history.watching.policy import DEFAULT_POLICY, parse_policy
+from watched import DAY, HOUR, Backup, Life, write_history
+
+
+class Told:
+    """What each of them says of a history."""
+
+    def __init__(self, path: Path, lives: list[Life], policy: str = "") -> None:
+        rules = parse_policy(policy, "policy") if policy else DEFAULT_POLICY
+        with write_history(path, lives).reading() as read:
+            self.fleet = read_fleet(read)
+            self.check = check(read, rules)
+            targets = recovery_targets(self.check.facts, rules) if policy else {}
+            self.page = render(read_contents(read, targets=targets))
+        self.totals = self.fleet.totals
+        self.graphs = judge(self.fleet)
+
+    def verdicts(self, rule: str) -> dict[str, str]:
+        return {f.graph_id: f.verdict for f in self.check.findings if f.rule == rule and f.graph_id}
+
+    def problems(self, graph: str) -> list[str]:
+        return [p.label for one in self.graphs if one.key[1] == graph for p in one.problems]
+
+    def metric(self, name: str, graph: str = "") -> float | None:
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(as_text(self.check).decode())
+            for sample in family.samples
+            if sample.name == f"ges_backup_{name}" and sample.labels.get("graph_id", "") == graph
+        ]
+        return found[0] if found else None
+
+
+Tell = Callable[..., Told]
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Tell:
+    return lambda lives, policy="": Told(tmp_path / "h.duckdb", lives, policy)
+
+
+def nightly(count: int = 9, first: timedelta = 2 * HOUR, **more: Any) -> tuple[Backup, ...]:
+    return tuple(Backup(first + n * DAY, **more) for n in range(count))
+
+
+def test_the_listing_of_a_deleted_graph_is_none_that_fails(tell: Tell) -> None:
+    told = tell(
+        [
+            Life("g", nightly()),
+            Life("gone", nightly(), left_ago=HOUR, outcome="missing"),
+            Life("shut", nightly(), outcome="forbidden"),
+        ]
+    )
+    assert told.totals["failed_listings"] == 1
+    assert told.metric("last_load_failed_graphs") == 1
+    assert told.verdicts("failed_listing") == {"g": "met", "gone": "excluded", "shut": "violated"}
+    broken = told.page.split("Listings that failed</h2>")[1].split("</section>")[0]
+    assert (broken.count("shut"), broken.count("gone")) == (1, 0)
+    assert "of 2 graphs asked for" in told.page
