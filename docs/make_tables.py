@@ -40,10 +40,11 @@ ORDER BY rpo_age_hours DESC;
 How much each graph stored at the end of each month:
 
 ```sql
-SELECT graph_name, date_trunc('month', day) AS month, max_by(stored_mb, day) AS stored_mb
+SELECT project_name, graph_name, date_trunc('month', day) AS month,
+       max_by(stored_mb, day) AS stored_mb
 FROM reports.storage_trend
-GROUP BY graph_name, month
-ORDER BY graph_name, month;
+GROUP BY project_id, project_name, graph_id, graph_name, month
+ORDER BY project_name, graph_name, month;
 ```
 
 What was deleted at the source, and how old it was:

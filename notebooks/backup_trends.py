@@ -57,6 +57,9 @@ def _():
         history = warehouse_for(database, destination)
         known = history.read("SELECT * FROM reports.recovery_point").to_pandas()
         projects = history.read("SELECT * FROM reports.overview").to_pandas()
+        _alike = projects.project_name.duplicated(keep=False)
+        _with_id = projects.project_name + " (" + projects.project_id + ")"
+        projects = projects.assign(label=projects.project_name.where(~_alike, _with_id))
         problem = "" if len(known) else f"{history.name} knows no graph yet: the project is empty."
     except HistoryError as error:
         problem = str(error)
@@ -84,7 +87,7 @@ def _():
 def _(projects):
     _several = len(projects) > 1
     of_projects = mo.ui.multiselect(
-        dict(zip(projects.project_name, projects.project_id, strict=True)), label="Projects"
+        dict(zip(projects.label, projects.project_id, strict=True)), label="Projects"
     )
     of_regions = mo.ui.multiselect(sorted(projects.region.dropna().unique()), label="Regions")
     mo.hstack([of_projects, of_regions], justify="start", gap=2) if _several else None
@@ -101,11 +104,12 @@ def _(known, of_projects, of_regions, projects):
     graphs = known[known.project_id.isin(_there.project_id)].sort_values(
         ["overdue", "graph_name"], ascending=[False, True], na_position="last"
     )
+    _project = graphs.project_id.map(projects.set_index("project_id").label)
     _ambiguous = graphs.graph_name.duplicated(keep=False)
     graphs = graphs.assign(
         label=graphs.graph_name.where(
             ~_ambiguous,
-            graphs.graph_name + " (" + graphs.project_name + " " + graphs.graph_id + ")",
+            graphs.graph_name + " (" + _project + " " + graphs.graph_id + ")",
         )
     )
     _never = graphs[(graphs.successes == 0) & graphs.graph_deleted_at.isna()]

@@ -18,6 +18,7 @@ from cli_harness import PROGRAM, environment
 from ges_emulator import Emulator, demo_fleet
 from ges_history import connect, report_names
 from ges_history.cli import cli
+from watched import HOUR, Backup, Life, write_history
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -130,6 +131,14 @@ def test_a_question_runs_and_answers(question: int, database: Path) -> None:
     with connect(database) as history:
         rows = history.sql(QUESTIONS[question]).fetchall()
     assert rows or "deleted_at IS NOT NULL" in QUESTIONS[question]  # nothing was deleted yet
+
+
+def test_the_question_of_each_graph_tells_two_of_one_name_apart(tmp_path: Path) -> None:
+    (question,) = [text for text in QUESTIONS if "storage_trend" in text]
+    lives = [Life("g", (Backup(HOUR, size=n),), project_id=f"p{n}", name="a") for n in (10, 500)]
+    path = write_history(tmp_path / "twins.duckdb", lives).path
+    with connect(path) as history:
+        assert {row[-1] for row in history.sql(question).fetchall()} == {10, 500}
 
 
 def test_each_setting_of_the_readme_exists() -> None:

@@ -24,6 +24,7 @@ from ges_history.warehouses import warehouse_for
 from notebook_app import NOTEBOOK, served
 from synthetic import write_database
 from tooltips import day_of, tip_at
+from watched import HOUR, Backup, Life, ProjectRow, write_history
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,16 @@ def test_notebook_of_graphs_without_backups_says_so(
     with duckdb.connect(str(path)) as connection:
         connection.execute("INSERT INTO ges.graphs (id, project_id, name) VALUES ('g', 'p', 'new')")
     assert "Without any success: 1 (new)" in run_here("--database", str(path))
+
+
+def test_two_projects_of_one_name_are_two_choices(
+    run_here: Callable[..., str], tmp_path: Path
+) -> None:
+    lives = [Life("g", (Backup(HOUR),), project_id=project) for project in ("p1", "p2", "p3")]
+    rows = [ProjectRow("p1", "prod"), ProjectRow("p2", "prod"), ProjectRow("p3", "dev")]
+    path = write_history(tmp_path / "alike.duckdb", lives, rows).path
+    shown = run_here("--database", str(path))
+    assert all(choice in shown for choice in ("prod (p1)", "prod (p2)", "dev"))
 
 
 @pytest.mark.parametrize("suffix", ["html", "ipynb"])

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from beginnings import Beginnings
 from cli_harness import Command, Done
 from ges_emulator import Emulator, Fault, Fleet
+from ges_history.errors import HistoryError
 from ges_history.loading.outcome import LoadOutcome
 from ges_history.warehouses.duckdb_file import DuckDbFile
 from ges_history.watching.after import Watched, Wishes
@@ -121,6 +123,14 @@ def test_a_webhook_is_told_that_nothing_could_be_done(command: Command, listener
     assert command.load("--notify", f"{listener.url}/hook", **wrong).code == 1
     content = json.loads(listener.received[0].body)
     assert (content["exit_code"], content["outcome"]["outcome"]) == (1, "failed")
+
+
+def test_what_the_api_says_is_no_markup_of_a_chat(listener: Listener) -> None:
+    with suppress(HistoryError), Watched(Wishes(notify=f"{listener.url}/hook")):
+        raise HistoryError("The API answers <!channel> & more")
+    content = json.loads(listener.received[0].body)
+    assert content["text"].endswith("answers &lt;!channel&gt; &amp; more")
+    assert content["problems"] == ["The API answers <!channel> & more"]
 
 
 def test_a_check_and_metrics_follow_in_one_go(command: Command, tmp_path: Path) -> None:

@@ -244,6 +244,19 @@ def test_the_choices_of_the_dashboard_are_the_projects_and_graphs(prometheus: Pr
     assert choices["graph"] == GRAPHS
 
 
+@needs_prometheus
+def test_the_dashboard_tells_graphs_of_one_name_apart(prometheus: Prometheus) -> None:
+    (violated,) = [query for title, query in QUERIES if title == "Violated rules"]
+    rows = prometheus.query(violated.replace("$project", ".*").replace("$graph", ".*"))
+    series = prometheus.query('ges_backup_policy_violations{graph_name=~".*"} > 0')
+    keys = ("project_id", "graph_id", "severity")
+    found, expected = (
+        sorted(tuple(labels.get(key, "") for key in keys) for labels, _ in one)
+        for one in (rows, series)
+    )
+    assert found == expected
+
+
 def test_the_dashboard_shows_nothing_that_is_not_measured(run: Run) -> None:
     measured = set(series(run().stdout))
     for _, query in QUERIES:

@@ -6,6 +6,7 @@ The load is done by then: whatever fails here is told and does not undo it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -234,12 +235,12 @@ def _last_loads(outcome: "LoadOutcome") -> dict[str, LastLoad]:
 def _content(
     outcome: dict[str, Any], exit_code: int, found: Check | None, failed: list[str]
 ) -> dict[str, Any]:
-    """What a webhook gets; `text` is what chats show."""
+    """What a webhook gets; `text` is what chats show, in which `<!channel>` would call everybody."""
     text = f"Load of GES backups: {outcome['outcome']}, exit code {exit_code}."
     if found is not None:
         text += f" Policy {STATES[found.exit_code]}: " + "\n".join(as_lines(found)[-1:])
     return {
-        "text": "\n".join([text, *failed]),
+        "text": escape("\n".join([text, *failed]), quote=False),
         "exit_code": exit_code,
         "outcome": outcome,
         "violations": [asdict(finding) for finding in found.violations] if found else [],
