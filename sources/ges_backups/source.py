@@ -96,12 +96,12 @@ def ges_backups(
         "request_seconds": request_seconds,
     }
     settings = resolve_project(given, isolated=True)
-    client = client_of(settings)
+    client_of(settings)  # says what is wrong with them now
 
     def batches() -> Iterator[Batch]:
         load = project_load(
             settings,
-            client,
+            client_of(settings),  # one that was cancelled asks no more
             read_known(settings.project_id, ask_the_pipeline),
             full=full,
             is_window=_is_window(),

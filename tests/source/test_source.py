@@ -7,10 +7,11 @@ from typing import Any
 import dlt
 import duckdb
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ges_backups import ges_backups
 from ges_backups.source import KEYS
-from ges_emulator import Emulator
+from ges_emulator import Emulator, Fault
 from harness import (
     TOKEN,
     Row,
@@ -94,6 +95,17 @@ def test_a_plain_script_runs_twice_and_marks_what_has_gone(
 
     script.run(source(emulator))
     assert rows_of(script)["g1-b3"]["deleted_at"] == rows["g1-b3"]["deleted_at"]
+    assert_holds(script, emulator)
+
+
+def test_a_source_whose_run_has_failed_runs_again(emulator: Emulator, script: dlt.Pipeline) -> None:
+    again = source(emulator, request_seconds=0.2)
+    emulator.faults.add(Fault.http(503), times=None, path="backups")
+    emulator.faults.add(Fault.http(503), times=None, path="graphs", at=range(2, 999))
+    with pytest.raises(PipelineStepFailed, match="does not answer"):
+        script.run(again)
+    emulator.faults.clear()
+    script.run(again)
     assert_holds(script, emulator)
 
 
