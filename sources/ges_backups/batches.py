@@ -92,8 +92,8 @@ class Batch:
 class _Pending:
     """Listings on their way into a batch.
 
-    `complete` holds the ids of lists that are evidence, `vanished` those that went while they were
-    read, with their graphs: two may list the same id.
+    `complete` holds the ids of lists that are evidence, `vanished` rows that went while their lists
+    were read: they come last, behind those of another graph that lists the same id.
     """
 
     rows: list[pa.Table] = field(default_factory=list)
@@ -101,7 +101,7 @@ class _Pending:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     graphs: list[dict[str, Any]] = field(default_factory=list)
     complete: dict[str, tuple[datetime, pa.Array]] = field(default_factory=dict)
-    vanished: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    vanished: list[pa.Table] = field(default_factory=list)
     size: int = 0
     combined: int = 0
 
@@ -115,7 +115,12 @@ class _Pending:
 
     def held(self) -> "_Pending":
         """What the next batch begins with."""
-        return _Pending(listings=self.listings, rejected=self.rejected, graphs=self.graphs)
+        return _Pending(
+            listings=self.listings,
+            rejected=self.rejected,
+            graphs=self.graphs,
+            vanished=self.vanished,
+        )
 
 
 class SeenIds:
@@ -196,6 +201,7 @@ class ProjectLoad:
         self._asked = Asked.from_json((known.project or {}).get("cursor"))
         self._cursors = _cursors(known, is_project=project.graph_ids == [PROJECT_WIDE])
         self._gone: dict[tuple[str, str], datetime] = {}
+        self._vanished: dict[tuple[str, str], datetime] = {}
         self._shared: dict[str, pa.Table] = {}
         self._has_sent_backups = False
         self._rest: pa.Table | None = None
@@ -230,7 +236,7 @@ class ProjectLoad:
             self._take_unlisted(pending)
             is_touched = True
         self._forget_cursors(pending)
-        for batch in self._even(self._batch(pending), is_last=True):
+        for batch in self._even(self._batch(pending, is_last=True), is_last=True):
             is_touched = True
             yield batch
         for table in self._iter_marks():
@@ -302,22 +308,30 @@ class ProjectLoad:
         """The records that a listing brought, and what it does not hold any more."""
         for record in listing.rejected:
             self._reject(record, pending)
-        if listing.rows is not None:
-            pending.add(listing.rows)
+        rows = listing.rows
         if listing.listed_ids is not None:
-            self._take_evidence(listing, listing.listed_ids, pending)
+            rows = self._take_evidence(listing, listing.listed_ids, pending)
+        if rows is not None and len(rows):
+            pending.add(rows)
 
     def _take_evidence(
         self, listing: GraphListing, listed: Sequence[str], pending: _Pending
-    ) -> None:
-        """What a complete list does not hold has gone: of the warehouse's, and of what came meanwhile."""
+    ) -> pa.Table | None:
+        """What a complete list does not hold has gone: of the warehouse's, and of what came meanwhile.
+
+        The rows that it holds are returned.
+        """
         ids = set(listed)
         rows = listing.rows
         if rows is not None and len(rows) + len(listing.rejected) != len(ids):
-            vanished = [named for named in named_backups(rows) if named[1] not in ids]
-            pending.vanished.update(dict.fromkeys(vanished, listing.listed_at))
+            is_listed = pc.is_in(rows.column("id"), pa.array(ids, pa.string()))
+            vanished, rows = rows.filter(pc.invert(is_listed)), rows.filter(is_listed)
+            if len(vanished):
+                self._vanished.update(dict.fromkeys(named_backups(vanished), listing.listed_at))
+                pending.vanished.append(vanished)
         if listing.graph_id == PROJECT_WIDE or listing.graph_id in self._known.holding:
             pending.complete[listing.graph_id] = (listing.listed_at, pa.array(ids, pa.string()))
+        return rows
 
     def _take_graph(self, listing: GraphListing, pending: _Pending) -> None:
         """The graph's row, where it differs from the known one; missing graphs are marked, once."""
@@ -416,15 +430,15 @@ class ProjectLoad:
             }
         )
 
-    def _batch(self, pending: _Pending, *, hold: bool = False) -> Batch:
+    def _batch(self, pending: _Pending, *, hold: bool = False, is_last: bool = False) -> Batch:
         """What is pending as tables; `hold` leaves what is no backup for a later batch."""
-        rows = self._own_rows(pending)
+        rows = self._own_rows(pending, pending.vanished if is_last else [])
         batch = Batch()
         if rows is not None and len(rows):
             self._has_sent_backups = True
             batch.backups = self._table(rows)
-            if pending.vanished:
-                batch.backups = with_marks(batch.backups, pending.vanished)
+            if is_last and self._vanished:
+                batch.backups = with_marks(batch.backups, self._vanished)
         if hold:
             return batch
         if pending.graphs:
@@ -466,11 +480,11 @@ class ProjectLoad:
         normalize = self._schema.naming.normalize_identifier
         return backups_table([rows], self._project.id, self._types, normalize)
 
-    def _own_rows(self, pending: _Pending) -> pa.Table | None:
+    def _own_rows(self, pending: _Pending, vanished: list[pa.Table]) -> pa.Table | None:
         """The rows of a batch without those of ids that another graph has brought, or keeps."""
         rows = None
-        if pending.rows:
-            rows = _by_graph(pending.rows)
+        if pending.rows or vanished:
+            rows = pa.concat_tables([*sorted(pending.rows, key=_graph_id), *vanished])
         if not self._known.is_empty:
             rows = self._against_known(rows, pending)
         if rows is None:
@@ -537,7 +551,7 @@ class ProjectLoad:
         is_kept = pa.array([is_of_another(*named) for named in named_backups(rows)], pa.bool_())
         for place, record in enumerate((held := rows.filter(is_kept)).to_pylist()):
             self._reject_shared(record, pending)
-            self._shared[record["id"]] = held.slice(place, 1)
+            self._shared.setdefault(record["id"], held.slice(place, 1))
         return rows.filter(pc.invert(is_kept))
 
     def _iter_marks(self) -> Iterator[pa.Table]:
@@ -545,7 +559,8 @@ class ProjectLoad:
         moved = [one for one in self._unseen() if one in self._shared]
         if moved:
             self._seen.repeated(moved)
-            yield self._table(pa.concat_tables(self._shared[one] for one in moved))
+            rows = self._table(pa.concat_tables(self._shared[one] for one in moved))
+            yield with_marks(rows, self._vanished)
         for table in self._known.iter_rows(self._unseen()):
             made = [
                 name for name in table.column_names if name in {**BACKUP_COLUMNS, **self._types}

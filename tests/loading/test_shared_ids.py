@@ -77,26 +77,31 @@ def test_a_twin_stays_with_its_first_graph_though_both_are_read_in_full(
         assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == (other, set())
 
 
-def test_a_twin_that_goes_while_the_other_list_is_read_is_not_marked(ledger: Ledger) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(("first", "other"), [("g1", "g2"), ("g2", "g1")])
+def test_a_twin_that_goes_while_the_other_list_is_read_is_not_marked(
+    ledger: Ledger, first: str, other: str, is_known: bool
+) -> None:
     fleet = fleet_of(graphs=2, backups=8)
-    one, two = fleet.graphs
+    one, two = the_graph(fleet, first), the_graph(fleet, other)
     one.add_backup(FIRST_MS - 1, id="twin")
     asked: list[Request] = []
 
     def delete_behind_the_first_page(request: Request) -> None:
-        if request.graph_id == "g2":
+        if request.graph_id == other:
             asked.append(request)
             if len(asked) == 2:
                 two.delete_backup("twin")
 
     with Emulator(fleet) as emulator:
-        ledger.load(emulator, page_size=4)
+        if is_known:
+            ledger.load(emulator, page_size=4)
         two.add_backup(FIRST_MS - 1, id="twin")
         emulator.before_answer = delete_behind_the_first_page
         ledger.load(emulator, page_size=4, full=True)
 
     assert len(asked) > 2
-    assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == ("g1", set())
+    assert (ledger.backups["twin"]["graph_id"], ledger.deleted) == (first, set())
 
 
 @pytest.fixture
