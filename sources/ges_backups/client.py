@@ -310,7 +310,8 @@ class GesClient:
             raise SourceDown(f"IAM does not answer at {urlsplit(iam).netloc}: {error}") from error
 
     def _read_error(self, response: Response, body: bytes, path: str) -> AnswerError:
-        retry_after = response.headers.get("Retry-After")
+        asked, sent_at = response.headers.get("Retry-After"), response.headers.get("Date")
+        retry_after = _read_retry_after(asked, sent_at)
         return read_error(response.status_code, retry_after, body, path, self._secrets.hide)
 
     def _read_error_body(self, body: bytes) -> tuple[str | None, str | None]:
@@ -429,7 +430,7 @@ def _read_body(response: Response, path: str) -> bytes:
 
 
 def read_error(
-    status: int, retry_after: str | None, body: bytes, path: str, hide: Hide = str
+    status: int, retry_after: float | None, body: bytes, path: str, hide: Hide = str
 ) -> AnswerError:
     """The error that an answer other than a page stands for (API page: status codes; facts: errors)."""
     code, message = read_error_body(body, hide)
@@ -440,10 +441,9 @@ def read_error(
         "error_msg": message,
     }
     if status == 429:
-        return TransientError("throttled", retry_after=_read_retry_after(retry_after), **said)
+        return TransientError("throttled", retry_after=retry_after, **said)
     if status >= 500 or status == 408 or 200 <= status < 300:
-        wait = _read_retry_after(retry_after)
-        return TransientError("the API could not answer", retry_after=wait, **said)
+        return TransientError("the API could not answer", retry_after=retry_after, **said)
     if 300 <= status < 400:
         return RequestRefused("the API redirects, which is not followed: check ENDPOINT", **said)
     if code in MISSING_CODES or (status == 404 and not (code or "").startswith("APIGW.")):
@@ -472,15 +472,21 @@ def read_error_body(body: bytes, hide: Hide) -> tuple[str | None, str | None]:
     return one_line(code, 64), one_line(message, 300)
 
 
-def _read_retry_after(value: str | None) -> float | None:
+def _read_retry_after(value: str | None, sent_at: str | None) -> float | None:
+    """Seconds to wait; until a date by the server's clock, whatever this machine's says."""
     if not value:
         return None
     try:
         return max(0.0, float(value))
     except ValueError:
         pass
+    until, now = _read_date(value), _read_date(sent_at)
+    return None if until is None else max(0.0, until - (now or time.time()))
+
+
+def _read_date(value: str | None) -> float | None:
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return parsedate_to_datetime(value or "").timestamp()
     except (ValueError, TypeError, OverflowError):  # no date, or one that no clock will show
         return None
 

@@ -3,7 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from ges_backups.errors import (
 )
 from ges_backups.pace import Cancelled, Gate, Pace
 from ges_emulator import Emulator, Fault, Fleet
+from ges_emulator.replies import Answer
 from harness import TOKEN, fill
 
 PATH = "/v2/{}/graphs/g1/backups"
@@ -87,6 +90,21 @@ def test_a_throttled_request_waits_as_long_as_it_was_told(
     started = time.monotonic()
     get(make_client(), emulator)
     assert 0.9 <= time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_a_date_to_come_back_at_is_by_the_clock_of_the_server(
+    emulator: Emulator, make_client: Callable[..., GesClient], ahead: int
+) -> None:
+    def throttled(answer: Answer) -> Answer:
+        now = time.time() + ahead
+        dates = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + 1)}
+        return replace(answer, status=429, headers=dates)
+
+    emulator.faults.add(Fault("throttled", change=throttled))
+    started = time.monotonic()
+    assert b"g1-b4" in get(make_client(), emulator)
+    assert 0.9 <= time.monotonic() - started < 4
 
 
 RETRY_AFTERS = [
