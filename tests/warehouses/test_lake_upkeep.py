@@ -4,6 +4,7 @@ import itertools
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -154,6 +155,44 @@ def test_a_reader_keeps_what_it_opened(folder_lake: Place) -> None:
             hourly_load(lake, fence, folder_lake.folder, hour)
         assert read("SELECT * FROM ges.backups ORDER BY id").to_pylist() == before
     assert len(rows_of(lake)) == 5 + 2 * UPKEEP_COMMITS
+
+
+def test_a_reader_who_opened_before_a_load_sees_nothing_of_it(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse()
+    listing = {"project_id": "p1", "graph_id": "g1"}
+    load_rows(lake, [backup("a")], listings=[{**listing, "backup_count": 1}])
+    with lake.reading() as read:
+        load_rows(lake, [backup("a"), backup("b")], listings=[{**listing, "backup_count": 2}])
+        counts = read("SELECT backup_count AS n FROM ges.listings")
+        for query in ("FROM ges.backups", "FROM ges._dlt_loads"):
+            assert (
+                read(f"SELECT count(*) AS n {query}").to_pylist()
+                == counts.to_pylist()
+                == [{"n": 1}]
+            )
+
+
+def test_a_reader_in_the_middle_of_a_load_sees_no_listing_that_is_newer_than_its_backups(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = folder_lake.warehouse()
+    listing = {"project_id": "p1", "graph_id": "g1"}
+    load_rows(lake, [backup("a")], listings=[{**listing, "backup_count": 1}])
+    open_, counts = LakeStorage.open, iter(range(2, 100))
+
+    def open_after_a_load(storage: LakeStorage, table: str) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(LakeStorage, "open", open_)
+            count = next(counts)
+            rows = [backup(f"b{number}") for number in range(1, count)]
+            load_rows(lake, [backup("a"), *rows], listings=[{**listing, "backup_count": count}])
+        return open_(storage, table)
+
+    monkeypatch.setattr(LakeStorage, "open", open_after_a_load)
+    with lake.reading() as read:
+        monkeypatch.undo()
+        held = read("SELECT count(*) AS n FROM ges.backups").to_pylist()[0]["n"]
+        assert held >= read("SELECT backup_count FROM ges.listings").to_pylist()[0]["backup_count"]
 
 
 def test_the_loads_to_which_a_listing_refers_are_kept(

@@ -98,7 +98,7 @@ class LakeWarehouse:
         names = {table: f"{DATASET}.{table}" for table in (*COLUMNS, LOADS, VERSIONS)}
         with self.storage.duckdb() as connection:
             try:
-                read = self._reader(connection)
+                read = self._reader(connection, is_lazy=True)
             except NoHistory:
                 yield lambda _: None
                 return
@@ -167,12 +167,12 @@ class LakeWarehouse:
         with self.storage.duckdb() as connection:
             yield self._reader(connection)
 
-    def _reader(self, connection: "duckdb.DuckDBPyConnection") -> Read:
+    def _reader(self, connection: "duckdb.DuckDBPyConnection", *, is_lazy: bool = False) -> Read:
         """Reads by a DuckDB; only their own errors are the lake's, not those of who reads."""
         from ges_history.warehouses.lake_reading import LakeReader  # noqa: PLC0415
 
         with self._explained():
-            reader = LakeReader(self.storage, connection)
+            reader = LakeReader(self.storage, connection, is_lazy=is_lazy)
 
         def read(sql: str, *values: Any) -> "pa.Table":
             with self._explained():

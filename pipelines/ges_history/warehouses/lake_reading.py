@@ -1,7 +1,8 @@
 """Read a lake in a DuckDB of this process: no server, no extension, no copy.
 
 Each table's own list of files is laid out as a view when a query first names it; the reports of
-this version are views over them. A reader keeps the states that it opened, and is never waited for.
+this version are views over them. A reader opens all tables at once, keeps their states, and is never
+waited for.
 """
 
 import base64
@@ -25,6 +26,7 @@ from ges_history.warehouses.seam import DATASET, REPORTS
 
 if TYPE_CHECKING:
     import duckdb
+    from deltalake import DeltaTable
 
 _ATTACHED = "history"
 _NAMED = re.compile(rf"\b{DATASET}\.(\w+)")
@@ -37,12 +39,19 @@ class LakeReader:
     Args:
         storage: The lake.
         connection: A DuckDB in memory that reads its files.
+        is_lazy: A table is opened when it is first named: for who holds the project meanwhile.
 
     Raises:
         NoHistory: The lake holds none.
     """
 
-    def __init__(self, storage: LakeStorage, connection: "duckdb.DuckDBPyConnection") -> None:
+    def __init__(
+        self,
+        storage: LakeStorage,
+        connection: "duckdb.DuckDBPyConnection",
+        *,
+        is_lazy: bool = False,
+    ) -> None:
         self._storage = storage
         self._connection = connection
         self._there: set[str] = set()
@@ -51,6 +60,10 @@ class LakeReader:
         connection.execute(f"CREATE SCHEMA {_ATTACHED}.{DATASET}")
         connection.execute(f"CREATE SCHEMA {_ATTACHED}.empty")
         connection.execute(f"USE {_ATTACHED}")
+        self._opened: dict[str, DeltaTable | None] = {}
+        if not is_lazy:
+            self._lay_out(LOADS)
+            self._opened = storage.open_all()
         if not self._lay_out("backups"):
             raise NoHistory(
                 f"There is no history in {storage.bucket}; run `ges-backups load --destination"
@@ -94,7 +107,7 @@ class LakeReader:
         return found
 
     def _lay_out_delta(self, name: str) -> bool:
-        table = self._storage.open(name)
+        table = self._opened[name] if name in self._opened else self._storage.open(name)
         schema = whole_schema(table, name) if table is not None else arrow_schema(name)
         self._store(f"empty.{name}", schema.empty_table())
         empty = f"{_ATTACHED}.empty.{name}"

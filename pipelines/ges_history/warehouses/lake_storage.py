@@ -152,6 +152,10 @@ class LakeStorage:
         _check_features(table, opened)
         return opened
 
+    def open_all(self) -> "dict[str, DeltaTable | None]":
+        """The newest state of each table, backups last: no listing is newer than its backups."""
+        return {table: self.open(table) for table in sorted(COLUMNS, key="backups".__eq__)}
+
     def opened(self, table: str) -> "DeltaTable":
         """The newest state of a table, which is made where it is missing."""
         return self.open(table) or self._create(table)

@@ -94,6 +94,7 @@ class _SparkReader:
         self._there: set[str] = set()
         self._kept: list[DataFrame] = []
         self._scratch = ""
+        self._opened = lake.storage.open_all()
         if not self._lay_out("backups"):
             raise NoHistory(
                 f"There is no history in {lake.name}; run `ges-backups load --destination"
@@ -126,7 +127,7 @@ class _SparkReader:
         if table in self._there or table not in COLUMNS:
             return True
         storage = self._lake.storage
-        opened = storage.open(table)
+        opened = self._opened[table]
         schema = arrow_schema(table) if opened is None else whole_schema(opened, table)
         column = partition_of(table)
         frame = self._empty(schema)
