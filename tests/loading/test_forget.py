@@ -1,13 +1,18 @@
 """A project that came into a history by mistake goes out again; nothing else changes."""
 
+import gzip
+import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from beginnings import Beginnings, contents
-from cli_harness import Command
+from cli_harness import Command, held
 from ges_emulator import Emulator, Fleet
 from harness import NOW, Warehouse, assert_exact, fill
+
+FIRST_RELEASE = Path(__file__).parents[1] / "fixtures" / "history_v0_1_0.duckdb.gz"
 
 
 @pytest.fixture
@@ -50,6 +55,40 @@ def test_it_asks_first_and_knows_what_there_is(
     unknown = command.run("forget", "nobody", "--yes", "--database", str(warehouse.path))
     assert unknown.code == 1
     assert "knows no project 'nobody'; there is" in unknown.err
+
+
+def test_what_a_killed_first_load_has_left_is_forgotten(
+    loaded: Warehouse, emulator: Emulator, tmp_path: Path
+) -> None:
+    """Files of backups that were merged before those of listings and projects."""
+    with duckdb.connect(str(loaded.path)) as database:
+        for table in ("listings", "projects", "graphs"):
+            database.execute(f"DELETE FROM ges.{table}")
+    project = emulator.fleet.project_id
+    done = Command(None, tmp_path).run("forget", project, "--yes", "--database", str(loaded.path))
+    assert done.code == 0, done.err
+    assert loaded.backups == {}
+
+
+def test_a_project_of_the_first_release_is_forgotten(warehouse: Warehouse, tmp_path: Path) -> None:
+    warehouse.path.write_bytes(gzip.decompress(FIRST_RELEASE.read_bytes()))
+    (project,) = {row["project_id"] for row in warehouse.rows("backups")}
+    words = ["forget", project, "--yes", "--database", str(warehouse.path)]
+    done = Command(None, tmp_path).run(*words)
+    assert done.code == 0, done.err
+    assert warehouse.rows("backups") == []
+
+
+def test_it_waits_for_a_reader_as_long_as_it_is_told(
+    loaded: Warehouse, emulator: Emulator, tmp_path: Path
+) -> None:
+    words = ["forget", emulator.fleet.project_id, "--yes", "--wait", "1"]
+    begun = time.monotonic()
+    with held(loaded.path, "reader"):
+        done = Command(None, tmp_path).run(*words, "--database", str(loaded.path))
+    assert done.code == 1
+    assert "waiting up to 1 s" in done.err
+    assert time.monotonic() - begun < 30
 
 
 def test_a_forgotten_project_that_is_loaded_again_is_listed_in_full(

@@ -67,6 +67,18 @@ def test_what_is_there_already_stays_and_repeating_changes_nothing(
     assert_exact(moved, fleet)
 
 
+def test_what_is_copied_into_a_history_is_published_and_followed(
+    loaded: Warehouse, moved: Warehouse, emulator: Emulator, fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.forget_graph("g2")
+    moved.load(emulator)
+    publish(DuckDbFile(moved.path), tmp_path / "copy.duckdb")
+    copy_history(loaded.path, to_database=moved.path)
+    assert publish(DuckDbFile(moved.path), tmp_path / "copy.duckdb")
+    moved.load(emulator)
+    assert moved.deleted == {"g2-b0", "g2-b1", "g2-b2"}
+
+
 def test_what_can_only_be_read_is_copied(
     loaded: Warehouse, moved: Warehouse, tmp_path: Path
 ) -> None:

@@ -94,6 +94,20 @@ def test_another_load_is_waited_for_and_told_of(
         assert there.load(emulators[0], wait=30).outcome == "complete"
 
 
+def test_where_a_load_of_another_role_is_nobody_guesses(
+    postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator]
+) -> None:
+    project = emulators[0].fleet.project_id
+    postgres.execute(f"CREATE ROLE of_{postgres.name} LOGIN PASSWORD 'of-this-test'")
+    other = _of(postgres.seen_by(f"of_{postgres.name}", "of-this-test"), tmp_path, emulators[0])
+    here = _of(postgres, tmp_path / "here", emulators[0])
+    with here.held(project):
+        with pytest.raises(LoadInProgress, match=r"\(session \d+\)"):
+            other.load(emulators[0], wait=0)
+        with pytest.raises(LoadInProgress, match=r"\(session \d+, from 127\.0\.0\.1\)"):
+            here.load(emulators[0], wait=0)
+
+
 def test_other_projects_do_not_wait(
     postgres: PostgresDatabase, tmp_path: Path, emulators: tuple[Emulator, Emulator]
 ) -> None:

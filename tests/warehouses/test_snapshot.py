@@ -22,7 +22,7 @@ from small_disk import only_root, small_disk
 
 HOLD = """
 import sys, duckdb
-connection = duckdb.connect(sys.argv[1], read_only=True)
+connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "True")
 print("held", flush=True)
 for _ in sys.stdin:
     print(connection.execute("SELECT count(*) FROM ges.backups").fetchone()[0], flush=True)
@@ -80,15 +80,24 @@ def test_after_an_hour_without_news_it_is_written_so_that_it_does_not_look_stale
     assert publish(DuckDbFile(loaded.path), snapshot)
 
 
+@pytest.mark.parametrize("read_only", [True, False], ids=["as a reader", "as a writer"])
 def test_a_reader_keeps_its_snapshot_through_three_loads_that_wait_for_nobody(
-    warehouse: Warehouse, emulator: Emulator, fleet: Fleet, snapshot: Path, tmp_path: Path
+    warehouse: Warehouse,
+    emulator: Emulator,
+    fleet: Fleet,
+    snapshot: Path,
+    tmp_path: Path,
+    read_only: bool,
 ) -> None:
     command = Command(emulator, tmp_path)
     words = ["--database", str(warehouse.path), "--publish", str(snapshot), "--wait", "0"]
     assert command.load(*words).code == 0
     pipe = subprocess.PIPE
     reader = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(snapshot)], stdin=pipe, stdout=pipe, text=True
+        [sys.executable, "-c", HOLD, str(snapshot), str(read_only)],
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
     )
     with reader:
         assert reader.stdin is not None
@@ -193,6 +202,30 @@ def test_what_a_killed_one_has_left_goes_with_the_next(loaded: Warehouse, tmp_pa
     assert publish(DuckDbFile(loaded.path), snapshot)
     names = {path.name for path in tmp_path.iterdir()}
     assert {name for name in names if "new-" in name or "mine" in name} == of_others
+
+
+def test_one_that_a_process_of_the_same_id_has_left_is_in_nobodys_way(
+    loaded: Warehouse, snapshot: Path
+) -> None:
+    with duckdb.connect(str(snapshot.with_name(f".{snapshot.name}.new-{os.getpid()}"))) as left:
+        left.execute("CREATE TABLE half AS SELECT 1 AS x")
+    assert publish(DuckDbFile(loaded.path), snapshot)
+    assert len(rows_of(snapshot, "backups")) == 6
+
+
+def test_behind_a_link_the_target_is_replaced_and_who_may_read_it_may_go_on(
+    loaded: Warehouse, emulator: Emulator, snapshot: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(snapshot)
+    publish(DuckDbFile(loaded.path), snapshot)
+    snapshot.chmod(0o644)
+    fill(the_graph(emulator.fleet), 1, first=50)
+    loaded.load(emulator)
+    assert publish(DuckDbFile(loaded.path), link)
+    assert link.is_symlink()
+    assert len(rows_of(snapshot, "backups")) == 7
+    assert snapshot.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_name_that_begins_like_a_home_folder_is_that_of_a_file_here(

@@ -12,7 +12,10 @@ KNOWN = """
 SELECT n.project_id, COALESCE(p.name, n.project_id) AS name,
     (SELECT count(*) FROM ges.backups b WHERE b.project_id = n.project_id) AS backups,
     (SELECT count(*) FROM ges.graphs g WHERE g.project_id = n.project_id) AS graphs
-FROM (SELECT project_id FROM ges.listings UNION SELECT id FROM ges.projects) n
+FROM (
+    SELECT id AS project_id FROM ges.projects UNION SELECT project_id FROM ges.listings
+    UNION SELECT project_id FROM ges.backups UNION SELECT project_id FROM ges.graphs
+) n
 LEFT JOIN ges.projects p ON p.id = n.project_id
 ORDER BY 2
 """
@@ -47,7 +50,7 @@ def forget(project: str, yes: bool, database: Path, destination: str, wait: floa
     if not yes and not _is_sure():
         raise HistoryError("Nothing was removed. Where nobody can be asked, give --yes.")
     with warehouse.lock(found["project_id"], wait, say):
-        gone = warehouse.forget(found["project_id"])
+        gone = warehouse.forget(found["project_id"], wait, say)
     click.echo("removed " + ", ".join(f"{count:,} {table}" for table, count in gone.items()))
 
 

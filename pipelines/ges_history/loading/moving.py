@@ -108,7 +108,10 @@ def _copy_project(
             with target.writing(wait, say):
                 packages.finish(is_older=is_older)
         with target.asking(wait, say) as ask:
-            there = ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'")
+            there = {
+                "listings": ask(f"SELECT * FROM {{listings}} WHERE project_id = '{project}'"),
+                "projects": ask(f"SELECT * FROM {{projects}} WHERE id = '{project}'"),
+            }
         source = dlt.source(_tables, name=NAME, spec=BaseConfiguration)
         packages.pipeline.extract(source(read, hints, project, there))
         packages.pipeline.normalize()
@@ -120,7 +123,7 @@ def _copy_project(
 
 
 def _tables(
-    read: Read, hints: dict[str, Any], project: str, there: pa.Table | None
+    read: Read, hints: dict[str, Any], project: str, there: dict[str, pa.Table | None]
 ) -> list[DltResource]:
     """A resource for each table, in the columns and keys of the source.
 
@@ -128,16 +131,19 @@ def _tables(
         read: Of the history that is copied.
         hints: dlt's for the columns of `ges.backups` that unknown fields have made.
         project: The project's id.
-        there: The listings that the other history has, None where it has no table.
+        there: The rows that the other history has of the tables with cursors; None where it has
+            no table.
     """
-    known = there.column("graph_id").combine_chunks() if there is not None else None
 
     def rows(table: str) -> Iterator[pa.Table]:
-        if table == "listings" and there is not None and len(there):
-            yield whole_rows(_without_cursors(there), COLUMNS[table], {})
+        known = there.get(table)
+        if known is not None and len(known):
+            yield whole_rows(_without_cursors(known), COLUMNS[table], {})
         for part in parts_of(read, table, project):
-            if table == "listings" and known is not None:
-                part = part.filter(pc.invert(pc.is_in(part.column("graph_id"), known)))  # noqa: PLW2901
+            if known is not None:
+                key = "id" if table == "projects" else "graph_id"
+                ids = known.column(key).combine_chunks()
+                part = part.filter(pc.invert(pc.is_in(part.column(key), ids)))  # noqa: PLW2901
             yield whole_rows(_without_cursors(part), COLUMNS[table], {})
 
     return [
@@ -145,7 +151,7 @@ def _tables(
             rows(table),
             name=table,
             primary_key=KEYS[table],
-            write_disposition=UPSERT if table == "listings" else INSERT_ONLY,
+            write_disposition=UPSERT if table in there else INSERT_ONLY,
             columns=columns | hints if table == "backups" else columns,
         )
         for table, columns in COLUMNS.items()

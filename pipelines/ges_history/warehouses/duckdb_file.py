@@ -243,17 +243,18 @@ class DuckDbFile:
         with self.reading() as read:
             return read(sql, *values)
 
-    def forget(self, project: str) -> dict[str, int]:
+    def forget(self, project: str, wait: float = 60.0, say: Say = quiet) -> dict[str, int]:
         """Remove all rows of a project, and its packages."""
         import duckdb  # noqa: PLC0415
 
         from ges_backups.schema import COLUMNS  # noqa: PLC0415 - imports dlt
 
         gone = {}
-        with self.writing(), duckdb.connect(str(self._file)) as connection:
+        with self.writing(wait, say), duckdb.connect(str(self._file)) as connection:
+            there = self._tables(connection)
             dataset = f"{quoted(database_name(connection))}.{DATASET}"
             connection.execute("BEGIN")
-            for table in COLUMNS:
+            for table in sorted(there & set(COLUMNS)):
                 key = "id" if table == "projects" else "project_id"
                 rows = connection.execute(
                     f"DELETE FROM {dataset}.{table} WHERE {key} = $1 RETURNING 1",

@@ -185,7 +185,12 @@ class LakeWarehouse:
         with self.reading() as read:
             return read(sql, *values)
 
-    def forget(self, project: str) -> dict[str, int]:
+    def forget(
+        self,
+        project: str,
+        wait: float = 60.0,  # noqa: ARG002
+        say: Say = quiet,  # noqa: ARG002
+    ) -> dict[str, int]:
         """Remove all rows of a project, and its packages; its files go within a day of loads.
 
         Cursors go first, so that what is cut short is listed again, and the project's own row last, so

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from ges_backups.known import Ask
 
 _HOLDER = """
-SELECT a.pid, coalesce(host(a.client_addr), 'the same host')
+SELECT a.pid, CASE WHEN a.client_addr IS NOT NULL THEN ', from ' || host(a.client_addr)
+    WHEN a.backend_start IS NOT NULL THEN ', from the same host' ELSE '' END
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)
-"""
+"""  # of another role's session only the superuser and monitors see from where it is
 _NEVER_IDLE = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
 """  # from PostgreSQL 14 on
@@ -158,10 +159,10 @@ class PostgresDatabase:
         with self.reading() as read:
             return read(sql, *values)
 
-    def forget(self, project: str) -> dict[str, int]:
+    def forget(self, project: str, wait: float = 60.0, say: Say = quiet) -> dict[str, int]:
         """Remove all rows of a project, its packages and its state."""
         gone: dict[str, int] = {}
-        with self._connected() as connection, connection, connection.cursor() as cursor:
+        with self._connected(wait, say) as connection, connection, connection.cursor() as cursor:
             tables = read_state(connection).tables
             for table in TABLES:
                 key = "id" if table == "projects" else "project_id"
@@ -249,7 +250,7 @@ class _HeldLock:
             return None
         cursor.execute(_HOLDER, (self._key,))
         found = cursor.fetchall()
-        who = f"session {found[0][0]}, from {found[0][1]}" if found else "it has just ended"
+        who = "session {}{}".format(*found[0]) if found else "it has just ended"
         return f"Another load ({who}) of this project is working on {self._server.name}"
 
     def is_alive(self) -> bool:

@@ -114,8 +114,8 @@ class Warehouse(Protocol):
     def read(self, sql: str, *values: Any) -> "pa.Table":
         """The rows of one query, nothing held after; errors as for `reading`."""
 
-    def forget(self, project: str) -> dict[str, int]:
-        """Remove all rows of a project; how many went, by table. Never at the source."""
+    def forget(self, project: str, wait: float = 60.0, say: Say = quiet) -> dict[str, int]:
+        """Remove all rows of a project; how many went, by table. Never at the source; waits like `lock`."""
 
     def explain(self, error: BaseException) -> HistoryError:
         """What a driver's error means, in a sentence; the one place that reads a driver's words.

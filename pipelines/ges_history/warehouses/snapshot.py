@@ -6,6 +6,8 @@ opens anew sees the new, and no load ever waits for a reader of it.
 
 import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +20,8 @@ import pyarrow as pa
 from ges_backups.schema import COLUMNS
 from ges_history.errors import DatabaseError
 from ges_history.reports.views import rebuild
-from ges_history.warehouses.duckdb_file import STORAGE_VERSION
-from ges_history.warehouses.duckdb_obstacles import first_line
+from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
+from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
 from ges_history.warehouses.opening import opened, saying_what_does_not_fit
 from ges_history.warehouses.own_files import is_own_file
 from ges_history.warehouses.seam import DATASET, Read, Say, Warehouse, quiet
@@ -55,7 +57,7 @@ def publish(warehouse: Warehouse, file: Path, wait: float = 60.0, say: Say = qui
     """
     try:
         _check_target(warehouse, file)
-        return _replace(warehouse, file, wait, say)
+        return _replace(warehouse, Path(os.path.realpath(file)), wait, say)
     except (OSError, duckdb.Error) as error:
         raise DatabaseError(f"{file} cannot be written: {first_line(error)}") from error
 
@@ -64,6 +66,7 @@ def _replace(warehouse: Warehouse, file: Path, wait: float, say: Say) -> bool:
     """Put a new snapshot in the place of one that differs; whether it does."""
     _remove_what_a_kill_left(file)
     new = file.with_name(f"{_begin(file)}{os.getpid()}")
+    _remove(new)  # in a container a killed one had the same id
     try:
         with warehouse.reading(wait, say) as read:
             if not _differs(read, file):
@@ -72,6 +75,8 @@ def _replace(warehouse: Warehouse, file: Path, wait: float, say: Say) -> bool:
                 _copy(read, connection)
                 with saying_what_does_not_fit(warehouse.name):
                     rebuild(connection)
+        if file.exists():
+            shutil.copymode(file, new)
         new.replace(file)
     finally:
         _remove(new)
@@ -139,7 +144,10 @@ def _check_target(warehouse: Warehouse, file: Path) -> None:
 def is_snapshot(file: Path) -> bool:
     """Whether a file is a snapshot: the tables and reports of a history, and nothing of dlt's."""
     try:
-        with duckdb.connect(str(file.absolute()), read_only=True) as connection:
+        with (
+            _readable(file) as readable,
+            duckdb.connect(str(readable), read_only=True) as connection,
+        ):
             rows = connection.execute(
                 "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
             ).fetchall()
@@ -148,12 +156,26 @@ def is_snapshot(file: Path) -> bool:
     return {name for (name,) in rows} == set(COLUMNS)
 
 
+@contextmanager
+def _readable(file: Path) -> Iterator[Path]:
+    """A file, or a copy of one that its reader has open for writing, as DuckDB does unless told."""
+    try:
+        duckdb.connect(str(file.absolute()), read_only=True).close()
+    except duckdb.IOException as error:
+        if not isinstance(obstacle(file, error), DatabaseBusy):
+            raise
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(shutil.copy(file, folder))
+    else:
+        yield file.absolute()
+
+
 def _differs(read: Read, file: Path) -> bool:
     """Whether the snapshot lacks a package, or is of an earlier hour."""
     if not file.exists():
         return True
     (now,) = read(_STATE).to_pylist()
-    with opened([file], is_deferred=True) as connection:
+    with _readable(file) as readable, opened([readable], is_deferred=True) as connection:
         (then,) = connection.sql(_STATE).to_arrow_table().to_pylist()
     return now["loads"] != then["loads"] or _is_older(then["listed_at"], now["listed_at"])
 
