@@ -107,6 +107,7 @@ SIGNATURES = {
     "dlt.destinations.impl.duckdb.duck:DuckDbClient._create_merge_followup_jobs": "self table_chain",
     "dlt.destinations.impl.duckdb.duck:DuckDbClient._make_add_column_sql": "self new_columns table",
     "dlt.destinations.impl.postgres.postgres:PostgresClient.initialize_storage": "self truncate_tables",
+    "dlt.destinations.impl.postgres.postgres:PostgresClient.get_storage_tables": "self table_names",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.catalog_name": "self quote casefold",
     "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient.warn_if_catalog_equals_dataset_name": (
         "self"

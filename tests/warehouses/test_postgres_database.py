@@ -260,7 +260,12 @@ def test_whatever_a_database_sets_values_are_kept_as_they_are(
 
 
 @pytest.mark.parametrize(
-    "column", ["note text NOT NULL DEFAULT ''", "number bigint GENERATED ALWAYS AS IDENTITY"]
+    "column",
+    [
+        "note text NOT NULL DEFAULT ''",
+        "number bigint GENERATED ALWAYS AS IDENTITY",
+        '"Size" text',
+    ],
 )
 def test_a_column_of_somebody_stops_no_load(
     begun: PostgresHistory, fleet: Fleet, emulator: Emulator, column: str
@@ -269,6 +274,7 @@ def test_a_column_of_somebody_stops_no_load(
     fill(the_graph(fleet), 1, first=50)
     assert begun.load(emulator).backups["new"] == 1
     assert_exact(begun, fleet)
+    assert len(begun.seam.read("FROM reports.inventory")) == 2
 
 
 def test_the_server_notices_too_that_a_host_has_died(postgres: PostgresDatabase) -> None:

@@ -1,6 +1,9 @@
 """A database that cannot be reached or written: a sentence in time, and no secret anywhere."""
 
+import contextlib
+import math
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -116,6 +119,31 @@ def test_a_server_that_takes_its_time_to_let_in_is_no_hindrance(
     proxy.seconds_before = 2.5
     with environment_of(postgres.through(proxy.port)):
         PostgresServer().connect(wait=0).close()
+        PostgresServer().connect(wait=math.inf).close()
+
+
+def test_a_refusal_in_another_language_is_not_asked_for_again_and_again() -> None:
+    said = [b"SFATAL", b"VFATAL", b"C28P01", "MPasswort für »loader« falsch".encode(), b""]
+    words = b"".join(one + b"\0" for one in said)
+    refusal = b"E" + (len(words) + 4).to_bytes(4, "big") + words
+    tries = []
+
+    def refuse() -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = server.accept()
+                with client:
+                    tries.append(client.recv(1000))
+                    client.sendall(refusal)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=refuse, daemon=True).start()
+        port = server.getsockname()[1]
+        patch.setenv(VARIABLE, f"postgresql://loader:x@127.0.0.1:{port}/db?sslmode=disable")
+        with pytest.raises(DatabaseError, match="falsch"):
+            PostgresServer().connect(wait=4)
+        server.shutdown(socket.SHUT_RDWR)
+    assert 2 <= len(tries) <= 6
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 CONNECT_SECONDS = 10
+RAREST_SECONDS = 8.0
+"""Between two tries, at last: a refusal in words that we do not know must not lock a role out."""
 KEEP_ALIVE = {
     "keepalives_idle": "20",
     "keepalives_interval": "5",
@@ -95,7 +97,7 @@ class PostgresServer:
                 return str(explained).rstrip(".")
             return None
 
-        wait_for(take, ServerAway, wait, say)
+        wait_for(take, ServerAway, wait, say, RAREST_SECONDS)
         opened[0].autocommit = True
         return opened[0]
 

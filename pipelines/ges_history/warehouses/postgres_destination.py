@@ -19,7 +19,7 @@ from dlt.common.destination.client import HasFollowupJobs, LoadJob
 from dlt.common.destination.client import RunnableLoadJob as Job
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema, TColumnSchema
-from dlt.common.schema.typing import TSchemaTables
+from dlt.common.schema.typing import TSchemaTables, TTableSchemaColumns
 from dlt.destinations import postgres as dlt_postgres
 from dlt.destinations.impl.postgres.configuration import (
     PostgresClientConfiguration,
@@ -170,6 +170,13 @@ class _Client(MergesInPlace, PostgresClient):
     ) -> TSchemaTables | None:
         """dlt's own, always: a table may be gone, whatever dlt's versions say. Then the keys."""
         return super().update_stored_schema(only_tables, expected_update, force=True)  # type: ignore[arg-type]
+
+    def get_storage_tables(
+        self, table_names: Iterable[str]
+    ) -> Iterable[tuple[str, TTableSchemaColumns]]:
+        """dlt's own, without columns of somebody that differ from one of ours in their case only."""
+        for table, columns in super().get_storage_tables(table_names):
+            yield table, {name: it for name, it in columns.items() if name == name.lower()}
 
     def _execute_schema_update_sql(
         self, only_tables: Iterable[str], store_schema: bool = True

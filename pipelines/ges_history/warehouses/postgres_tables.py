@@ -29,9 +29,10 @@ SELECT n.nspname, c.relname, c.relkind::text, a.attname, format_type(a.atttypid,
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    AND a.attname = lower(a.attname)
 WHERE n.nspname IN (%s, %s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.oid, a.attnum
-"""
+"""  # of two columns that differ in their case only one is ours, and DuckDB takes no two
 
 Known = dict[str, dict[str, str]]
 """{relation: {column: type}}."""

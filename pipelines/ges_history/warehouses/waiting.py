@@ -19,6 +19,7 @@ def wait_for(
     over: Callable[[str], HistoryError],
     wait: float,
     say: Say,
+    rarest: float = POLL_SECONDS,
 ) -> None:
     """Try until it is taken or the time is over; says at once what is in the way.
 
@@ -27,8 +28,10 @@ def wait_for(
         over: Makes the error for when the time is over.
         wait: Seconds.
         say: Takes a line for a person.
+        rarest: Seconds to which the pause between two tries grows.
     """
     deadline = time.monotonic() + wait
+    pause = POLL_SECONDS
     told = False
     while (in_the_way := take()) is not None:
         if time.monotonic() >= deadline:
@@ -38,7 +41,8 @@ def wait_for(
         if not told:
             say(f"{in_the_way}; waiting up to {wait:g} s.")
             told = True
-        time.sleep(min(POLL_SECONDS, max(0.01, deadline - time.monotonic())))
+        time.sleep(min(pause, max(0.01, deadline - time.monotonic())))
+        pause = min(2 * pause, rarest)
 
 
 @contextmanager
