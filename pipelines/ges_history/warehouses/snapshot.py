@@ -20,7 +20,7 @@ import pyarrow as pa
 from ges_backups.schema import COLUMNS
 from ges_history.errors import DatabaseError
 from ges_history.reports.views import rebuild
-from ges_history.warehouses.duckdb_file import STORAGE_VERSION, DuckDbFile
+from ges_history.warehouses.duckdb_file import STORAGE_VERSION
 from ges_history.warehouses.duckdb_obstacles import DatabaseBusy, first_line, obstacle
 from ges_history.warehouses.opening import opened, saying_what_does_not_fit
 from ges_history.warehouses.own_files import is_own_file
