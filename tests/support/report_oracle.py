@@ -380,7 +380,7 @@ def overview(history: History) -> pd.DataFrame:
         late = living(here)
         late = late[late["overdue"].eq(True)]
         never = living(here)
-        never = never[never["successes"] == 0]
+        never = never[(never["successes"] == 0) & never["known_until"].notna()]
         broken = listed[~listed["outcome"].isin(["complete", "incremental"])]
         stuck = going[going["stuck"].eq(True)]
         levels = living(sizes[sizes["is_new_level"].eq(True)])
@@ -489,8 +489,9 @@ def recovery_point(history: History) -> pd.DataFrame:
         )
         usual = np.median(gaps[-29:]) if gaps else np.nan
         age = (history.now - starts[-1]) / HOUR if starts else np.nan
+        given = (168 if np.isnan(usual) else 2 * usual) if starts else np.nan
         until = history.known_until(key)
-        known = (until - starts[-1]) / HOUR if starts and until is not None else np.nan
+        known = (until.round("ms") - starts[-1]) / HOUR if starts and until is not None else np.nan
         rows.append(
             {
                 "project_id": key[0],
@@ -499,7 +500,8 @@ def recovery_point(history: History) -> pd.DataFrame:
                 "rpo_age_hours": age,
                 "usual_gap_hours": usual,
                 "longest_gap_hours": max(recent, default=np.nan),
-                "overdue": None if np.isnan(usual) else bool(known > 2 * usual),
+                "overdue_after_hours": given,
+                "overdue": None if np.isnan(known) else bool(known > given),
                 "successes": len(starts),
                 "graph_deleted_at": gone.get(key, pd.NaT),
                 "known_until": pd.NaT if until is None else until,

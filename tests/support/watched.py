@@ -231,18 +231,13 @@ class Oracle:
         )
         self.starts = [start for start, _, backup in self.backups if backup.status == "success"]
         self.kept = [(start, b) for start, _, b in self.backups if not b.deleted]
-        self.known_until = self._known_until()
-
-    def _known_until(self) -> int | None:
-        """When it was last listed without an error, or its newest backup started, if later.
-
-        A graph without any listing is known by the last one of another in its project.
-        """
         spans = [_read_ago(one) for one in self.listings]
-        if not self.listings:
+        if not self.listings:  # it is known by the last one of another in its project
             spans = [self.project_ago]
         read = [ms(self.now - ago) for ago in spans if ago is not None]
-        return max(read + [start for start, _, _ in self.backups[-1:]], default=None)
+        self.last_read = max(read, default=None)
+        newest = [start for start, _, _ in self.backups[-1:]]
+        self.known_until = max(read + newest, default=None)
 
     def verdict(self, kind: str, target: float) -> Expected:
         if self.life.left_ago is not None:
@@ -313,6 +308,8 @@ class Oracle:
         return Expected("unknown") if None in said else Expected("met", 0)
 
     def _never_succeeded(self, _: float) -> Expected:
+        if self.known_until is None:
+            return Expected("unknown")
         return self._compare(len(self.starts), bool(self.starts))
 
     def _failed_listing(self, _: float) -> Expected:
@@ -322,9 +319,9 @@ class Oracle:
         return Expected("met" if latest.outcome in GOOD else "violated")
 
     def _stale_hours(self, target: float) -> Expected:
-        if self.known_until is None:
+        if self.last_read is None:
             return Expected("violated")
-        age = ms(datetime.now(UTC)) - self.known_until
+        age = ms(datetime.now(UTC)) - self.last_read
         return self._compare(age / 3_600_000, age <= target * 3_600_000)
 
     def _stuck(self, _: float) -> Expected:

@@ -73,3 +73,36 @@ def test_the_listing_of_a_deleted_graph_is_none_that_fails(tell: Tell) -> None:
     broken = told.page.split("Listings that failed</h2>")[1].split("</section>")[0]
     assert (broken.count("shut"), broken.count("gone")) == (1, 0)
     assert "of 2 graphs asked for" in told.page
+
+
+def test_a_single_success_is_overdue_after_a_week(tell: Tell) -> None:
+    told = tell([Life("late", nightly(1, 10 * DAY)), Life("new", nightly(1, 6 * DAY))])
+    assert told.verdicts("overdue") == {"late": "violated", "new": "met"}
+    assert (told.totals["overdue"], told.totals["attention"]) == (1, 1)
+    assert (told.problems("late"), told.problems("new")) == (["overdue"], [])
+    assert told.metric("expected_interval_seconds", "late") == 3.5 * 86_400
+    assert "last success 10 days ago, no second one in a week" in told.page
+
+
+def test_a_graph_that_could_never_be_listed_is_unknown_and_not_without_success(tell: Tell) -> None:
+    shut = Life("shut", outcome="forbidden", error_code="GES.0016", complete_ago=None)
+    told = tell([shut, Life("bare")])
+    assert told.verdicts("never_succeeded") == {"shut": "unknown", "bare": "violated"}
+    assert told.totals["never_succeeded"] == 1
+    assert told.problems("shut") == ["listing forbidden"]
+    counts = ("source_backups", "source_bytes", "running", "stuck", "failures_30d")
+    assert {told.metric(name, "shut") for name in counts} == {None}
+    assert {told.metric(name, "bare") for name in counts} == {0}
+
+
+def test_a_listing_is_as_old_as_the_last_one_without_an_error(tell: Tell) -> None:
+    """Newer backups may be known of a list whose end could not be read."""
+    old = 10 * DAY
+    told = tell(
+        [Life("g", nightly(), outcome="failed", complete_ago=old, read_ago=old)],
+        "[[rules]]\nstale_hours = 26\n",
+    )
+    assert told.verdicts("stale_hours") == {"g": "violated"}
+    (health,) = told.fleet.health
+    (finding,) = (f for f in told.check.findings if f.rule == "stale_hours")
+    assert finding.actual == pytest.approx(health["stale_hours"])

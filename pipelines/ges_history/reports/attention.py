@@ -166,9 +166,11 @@ def _recovery_problems(recovery: Row, failed: int, as_of: datetime) -> Iterable[
         when = (
             f"{hours(age)} ago" if known < LATE_HOURS else f"{hours(age)} before its last listing"
         )
-        late = min(age / usual, 90) if usual else 90
-        yield Problem("overdue", f"last success {when}, usually every {hours(usual)}", 200 + late)
-    if not recovery["successes"]:
+        given = recovery["overdue_after_hours"]
+        rhythm = "no second one in a week" if usual is None else f"usually every {hours(usual)}"
+        late = min(2 * age / given, 90) if given else 90
+        yield Problem("overdue", f"last success {when}, {rhythm}", 200 + late)
+    if not recovery["successes"] and recovery["known_until"]:
         sentence = f"{count(failed, 'backup')} failed, none succeeded"
         yield Problem(
             "never succeeded",

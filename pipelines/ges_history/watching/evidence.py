@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from ges_history.reports.overview import Scope
 from ges_history.warehouses.seam import Read
 from ges_history.watching.facts import Graph, read_facts
-from ges_history.watching.kinds import FIRST_WEEK, KINDS, Severity
+from ges_history.watching.kinds import KINDS, Severity
 from ges_history.watching.policy import Policy, PolicyError, Rule
 
 TIMED = ("rpo_hours", "overdue")
 """The kinds of rules that are about the time between successes."""
+FIRST_WEEK = timedelta(days=7)
+"""How long a graph may wait for its first success before it counts as overdue."""
 
 GAPS = """
 SELECT g.project_id, g.graph_id, g.began_at, g.ended_at, g.backup_before, g.backup_after
@@ -126,8 +128,8 @@ def _ruled(policy: Policy, kind: str, graph: Graph) -> Iterator[tuple[Rule, time
         return
     if not KINDS[kind].is_switch:
         yield rule, timedelta(hours=rule.target)
-    elif graph.usual_gap_hours is not None:
-        yield rule, timedelta(hours=2 * graph.usual_gap_hours)
+    elif graph.overdue_after_hours is not None:
+        yield rule, timedelta(hours=graph.overdue_after_hours)
     else:
         yield rule, FIRST_WEEK
 
@@ -142,7 +144,7 @@ def _gaps(read: Read, policy: Policy) -> dict[tuple[str, str], list[_Gap | None]
     if rules := policy.rules_of("rpo_hours"):
         conditions.append(f"g.gap_hours >= {min(rule.target for rule in rules)!r}")
     if policy.rules_of("overdue"):
-        conditions.append("g.gap_hours >= 2 * r.usual_gap_hours OR r.usual_gap_hours IS NULL")
+        conditions.append("g.gap_hours >= r.overdue_after_hours OR r.overdue_after_hours IS NULL")
     sql = GAPS.format(condition=" OR ".join(conditions))
     gaps: dict[tuple[str, str], list[_Gap | None]] = {}
     for row in read(sql).to_pylist():

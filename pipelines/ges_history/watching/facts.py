@@ -21,10 +21,15 @@ FEWEST_STALE_HOURS, MOST_STALE_HOURS = 6.0, 48.0
 
 GRAPHS = """
 SELECT r.project_id, r.project_name, r.graph_id, r.graph_name, r.graph_deleted_at AS left_at,
-    r.known_until, r.last_success_at, r.usual_gap_hours,
-    (EPOCH(CURRENT_TIMESTAMP) - EPOCH(r.known_until)) / 3600.0 AS stale_hours,
-    h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests
+    r.known_until, r.last_success_at, r.usual_gap_hours, r.age_when_known_hours AS age_hours,
+    r.overdue, r.overdue_after_hours, h.outcome, h.error_code, COALESCE(h.requests, 0) AS requests,
+    CASE
+        WHEN h.graph_id IS NULL
+            THEN (EPOCH(CURRENT_TIMESTAMP) - EPOCH(n.loaded_at)) / 3600.0
+        ELSE h.stale_hours
+    END AS stale_hours
 FROM reports.recovery_point AS r
+JOIN reports.graph_names AS n ON r.project_id = n.project_id AND r.graph_id = n.graph_id
 LEFT JOIN reports.load_health AS h ON r.project_id = h.project_id AND r.graph_id = h.graph_id
 ORDER BY r.project_id, r.graph_id
 """
@@ -139,10 +144,14 @@ class Graph:
 
     Attributes:
         left_at: When a listing first found the graph missing.
-        known_until: When it was last listed without an error (see `reports.graph_names`).
-        stale_hours: The time since then.
+        known_until: When it was last listed without an error, or its newest backup started (see
+            `reports.graph_names`).
+        stale_hours: The time since the former, as `reports.load_health` has it; of a graph that was
+            never asked for, since its project was last listed.
         outcome: Of its latest listing.
+        age_hours: Of the last success at `known_until`.
         usual_gap_hours: The median of the last gaps between successes.
+        overdue, overdue_after_hours: See `reports.recovery_point`.
         source_...: Of the backups that are still at the source; `source_plain` are successes
             that are not encrypted, `source_unsaid` those of which the API does not say it.
         ..._30d: Of the 30 days before `known_until`.
@@ -162,7 +171,10 @@ class Graph:
     requests: int = 0
     stale_hours: float | None = None
     last_success_at: datetime | None = None
+    age_hours: float | None = None
     usual_gap_hours: float | None = None
+    overdue: bool | None = None
+    overdue_after_hours: float | None = None
     successes: int = 0
     backups_kept: int = 0
     source_backups: int = 0

@@ -1,7 +1,8 @@
 """The history as metrics in Prometheus' text format: gauges, base units, instants instead of ages.
 
 A graph that was never backed up has its counts of 0; one that has left its project has no series,
-and what is not known has none either. Nothing in a label changes with a backup.
+and what is not known has none either, as the counts of one that could never be listed. Nothing in
+a label changes with a backup.
 """
 
 from collections import defaultdict
@@ -37,6 +38,11 @@ class _Gauge:
     value: Callable[[Graph], float | None]
 
 
+def _counted(count: Callable[[Graph], float | None]) -> Callable[[Graph], float | None]:
+    """A count: of a graph that was never listed without an error it is not known."""
+    return lambda graph: None if graph.known_until is None else count(graph)
+
+
 GAUGES = (
     _Gauge(
         "last_success_timestamp_seconds",
@@ -60,30 +66,33 @@ GAUGES = (
     ),
     _Gauge(
         "expected_interval_seconds",
-        "Usual time from one success to the next: the median of the last 29.",
-        lambda graph: None if graph.usual_gap_hours is None else 3600 * graph.usual_gap_hours,
+        "Usual time from one success to the next: the median of the last 29; half a week where there"
+        " is a single success.",
+        lambda graph: (
+            None if graph.overdue_after_hours is None else 1800 * graph.overdue_after_hours
+        ),
     ),
     _Gauge(
         "known_until_timestamp_seconds",
         "When the graph was last listed without an error, Unix time; nothing newer is known.",
         lambda graph: _seconds(graph.known_until),
     ),
-    _Gauge("source_backups", "Backups at the source.", lambda graph: graph.source_backups),
+    _Gauge("source_backups", "Backups at the source.", _counted(lambda g: g.source_backups)),
     _Gauge(
         "source_bytes",
         "Size of the backups at the source; the API tells MB, taken as 2^20 bytes.",
-        lambda graph: _bytes(graph.source_mb),
+        _counted(lambda graph: _bytes(graph.source_mb)),
     ),
-    _Gauge("running", "Backups in progress.", lambda graph: graph.running),
+    _Gauge("running", "Backups in progress.", _counted(lambda graph: graph.running)),
     _Gauge(
         "stuck",
         "Backups in progress for more than 3 times the 95th percentile of the durations.",
-        lambda graph: graph.stuck,
+        _counted(lambda graph: graph.stuck),
     ),
     _Gauge(
         "failures_30d",
         "Failed backups that started in the 30 days before the last listing.",
-        lambda graph: graph.failed_30d,
+        _counted(lambda graph: graph.failed_30d),
     ),
 )
 

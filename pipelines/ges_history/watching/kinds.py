@@ -18,8 +18,6 @@ Verdict = Literal["met", "violated", "unknown", "excluded"]
 
 MOST_HOURS = 876_000.0
 """A hundred years."""
-FIRST_WEEK = timedelta(days=7)
-"""How long a single success may wait for a second one before it counts as overdue."""
 FEWEST_SIZES = 2 * RECENT_SIZES
 RUNNING_FACTOR = 3
 """`reports.running` calls a backup stuck beyond so many times its graph's 95th percentile."""
@@ -81,13 +79,12 @@ def _unlisted(target: float | None) -> Judgement:
 def _rpo(graph: Graph, hours: float) -> Judgement:
     if graph.known_until is None:
         return _unlisted(hours)
-    if graph.last_success_at is None:
+    if graph.age_hours is None:
         return Judgement("violated", hours, None, "never backed up with success")
-    age = graph.known_until - graph.last_success_at
     return _compared(
         hours,
-        _hours(age),
-        age <= timedelta(hours=hours),
+        graph.age_hours,
+        graph.age_hours <= hours,
         f"last success {_at(graph.last_success_at)}, known until {_at(graph.known_until)}",
     )
 
@@ -181,15 +178,12 @@ def stale_load(project: Project) -> Judgement:
 
 
 def _overdue(graph: Graph, _: float) -> Judgement:
-    if graph.last_success_at is None or graph.known_until is None:
+    if graph.age_hours is None or graph.overdue_after_hours is None:
         return Judgement("unknown", None, None, "there is no success to count from")
-    age = graph.known_until - graph.last_success_at
-    target = FIRST_WEEK
     words = "no rhythm yet, a week is given to a second success"
     if graph.usual_gap_hours is not None:
-        target = timedelta(hours=2 * graph.usual_gap_hours)
         words = f"last success {_at(graph.last_success_at)}, twice its usual gap is given"
-    return _compared(_hours(target), _hours(age), age <= target, words)
+    return _compared(graph.overdue_after_hours, graph.age_hours, not graph.overdue, words)
 
 
 def _stuck(graph: Graph, _: float) -> Judgement:
@@ -200,6 +194,8 @@ def _stuck(graph: Graph, _: float) -> Judgement:
 
 
 def _never_succeeded(graph: Graph, _: float) -> Judgement:
+    if graph.known_until is None:
+        return _unlisted(1)
     words = f"{graph.successes:,} of {graph.backups_kept:,} backups succeeded, ever"
     return _compared(1, graph.successes, graph.successes > 0, words)
 

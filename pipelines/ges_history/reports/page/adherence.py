@@ -60,9 +60,9 @@ def read_adherence(
 ) -> dict[Key, Adherence]:
     """{graph: its days} of all graphs that have any; cells from `first_day`, shares of a year."""
     usual = {
-        (row["project_id"], row["graph_id"]): 2 * row["usual_gap_hours"]
+        (row["project_id"], row["graph_id"]): row["overdue_after_hours"]
         for row in fleet.recovery
-        if row["usual_gap_hours"] is not None and not row["graph_deleted_at"]
+        if row["overdue_after_hours"] is not None and not row["graph_deleted_at"]
     }
     deleted = {
         (row["project_id"], row["graph_id"]) for row in fleet.recovery if row["graph_deleted_at"]

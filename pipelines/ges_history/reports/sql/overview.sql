@@ -19,7 +19,7 @@
 --   graphs_at_source: Those that the API knows: their graph_deleted_at is null.
 --   attention: Graphs at the source that want attention.
 --   overdue: Graphs at the source whose last success is overdue.
---   never_succeeded: Graphs at the source without any success.
+--   never_succeeded: Graphs at the source without any success that were ever listed without an error.
 --   running: Backups in progress.
 --   stuck: Those that seem stuck.
 --   failed_listings: Graphs at the source whose latest listing failed.
@@ -62,7 +62,9 @@ projects AS (
 ),
 recovery AS MATERIALIZED (
     SELECT project_id, graph_id, graph_deleted_at IS NULL AND overdue AS is_overdue,
-        graph_deleted_at IS NULL AND successes = 0 AS is_without_success, usual_gap_hours
+        graph_deleted_at IS NULL AND known_until IS NOT NULL AND successes = 0
+            AS is_without_success,
+        usual_gap_hours
     FROM reports.recovery_point
 ),
 unfinished AS (
