@@ -66,11 +66,8 @@ GAUGES = (
     ),
     _Gauge(
         "expected_interval_seconds",
-        "Usual time from one success to the next: the median of the last 29; half a week where there"
-        " is a single success.",
-        lambda graph: (
-            None if graph.overdue_after_hours is None else 1800 * graph.overdue_after_hours
-        ),
+        "Usual time from one success to the next: the median of the last 29.",
+        lambda graph: None if graph.usual_gap_hours is None else 3600 * graph.usual_gap_hours,
     ),
     _Gauge(
         "known_until_timestamp_seconds",
