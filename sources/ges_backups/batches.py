@@ -1,6 +1,6 @@
 """One load of a project: its graphs listed, what they brought in batches, marks where backups have gone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -338,7 +338,8 @@ class ProjectLoad:
         known = self._known.graphs.get(listing.graph_id)
         row = self._found.get(listing.graph_id)
         if row is None and self._project.graph_ids is not None and listing.rows is not None:
-            (row,) = graph_rows([_graph_of(listing)], self._project.id)
+            (told,) = graph_rows([_graph_of(listing)], self._project.id)
+            row = _with_news(known or {}, told)
         if row is None and known is not None:
             row = {name: known.get(name) for name in GRAPH_COLUMNS}
         if row is None:
@@ -360,10 +361,9 @@ class ProjectLoad:
         """
         waiting = {row["id"]: row for row in pending.graphs}
         for row in graph_rows(_graphs_of(listing), self._project.id):
-            news = {name: value for name, value in row.items() if value is not None}
             if row["id"] in self._told_graphs:
                 if row["id"] in waiting:
-                    waiting[row["id"]].update(news)
+                    waiting[row["id"]].update(_with_news(waiting[row["id"]], row))
                 continue
             known = self._known.graphs.get(str(row["id"])) or {}
             mark = known.get("deleted_at")
@@ -371,8 +371,7 @@ class ProjectLoad:
                 mark = mark or listing.listed_at
             elif self._project.graph_ids is not None:  # else it is not in the list of graphs
                 mark = None
-            told = {**known, **news}
-            told = {**{name: told.get(name) for name in GRAPH_COLUMNS}, "deleted_at": mark}
+            told = {**_with_news(known, row), "deleted_at": mark}
             if any(known.get(name) != told[name] for name in GRAPH_COLUMNS):
                 pending.graphs.append(told)
 
@@ -620,6 +619,12 @@ def _is_gone(listing: GraphListing) -> bool:
 
 def _by_graph(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(sorted(tables, key=_graph_id))
+
+
+def _with_news(known: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A graph's row, where what a backup tells of it takes the place of what is known."""
+    told = {name: value for name, value in row.items() if value is not None}
+    return {name: told.get(name, known.get(name)) for name in GRAPH_COLUMNS}
 
 
 def _graph_id(rows: pa.Table) -> str:

@@ -194,6 +194,17 @@ def test_chosen_graphs_are_listed_and_described_from_their_backups(
     assert_exact(warehouse, emulator.fleet)
 
 
+def test_a_load_of_chosen_graphs_keeps_what_only_the_list_of_graphs_tells(
+    emulator: Emulator, ledger: Ledger
+) -> None:
+    ledger.load(emulator)
+    before = dict(ledger.graphs["g1"])
+    assert before["region_code"]
+    fill(the_graph(emulator.fleet), 1, first=50)
+    ledger.load(emulator, graph_ids=["g1"])
+    assert ledger.graphs["g1"] == before
+
+
 def test_the_graphs_table_says_what_the_codes_mean(emulator: Emulator, ledger: Ledger) -> None:
     the_graph(emulator.fleet).set_status("300")
     the_graph(emulator.fleet, "g2").record["status"] = "77"
