@@ -17,7 +17,7 @@ OPTIONS = [
     for option in command.params
     if isinstance(option, click.Option) and (name, option.name) != ("demo", "database")
 ]
-VALUES = {"instant": "2026-01-01", "url": "https://localhost/", "path": "a b:c", "text": "a b:c"}
+VALUES = {"instant": "2026-01-01", "url": "https://localhost/", "path": "a b", "text": '"a b"'}
 
 
 def value_for(option: click.Option) -> str:
@@ -36,16 +36,19 @@ def test_each_option_is_heard_by_its_variable(
     assert option.name is not None
     assert context.get_parameter_source(option.name) is ParameterSource.ENVIRONMENT
     if option.multiple:
-        assert [str(one) for one in context.params[option.name]] == ["a b:c"]
+        assert [str(one) for one in context.params[option.name]] == ["a b"]
 
 
-def test_each_line_of_a_variable_is_a_value(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "said", ["north prod\nsouth prod\n", '"north prod"  "south prod"', "p1 p2"]
+)
+def test_a_variable_may_have_several_values(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lives = [Life("g", (Backup(2 * HOUR),), project_id=one) for one in ("p1", "p2", "p3")]
     rows = [ProjectRow("p1", "north prod"), ProjectRow("p2", "south prod"), ProjectRow("p3", "dev")]
     written = write_history(tmp_path / "h:1.duckdb", lives, rows)
-    monkeypatch.setenv("GES_BACKUPS_DATABASE", str(written.path))
-    monkeypatch.setenv("GES_BACKUPS_PROJECT_NAME", "north prod\nsouth prod\n")
+    monkeypatch.setenv("GES_BACKUPS_DATABASE", str(written.path))  # one, with a colon
+    monkeypatch.setenv("GES_BACKUPS_PROJECT_NAME", said)
     done = CliRunner().invoke(cli, ["check", "--format", "csv"])
     assert {row.split(",")[0].strip('"') for row in done.stdout.splitlines()[1:]} == {"p1", "p2"}

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import csv
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -41,12 +43,23 @@ def use_variables(command: click.Command) -> None:
 
 
 class Repeatable(click.Option):
-    """An option that may be given again; each line of its variable is a value, spaces and all."""
+    """An option that may be given again; its variable is split as click does, or has a value a line.
+
+    A name with a space may stand in double quotes, a path that is there may hold a colon.
+    """
 
     def value_from_envvar(self, ctx: click.Context) -> list[str] | None:
-        """The lines of the variable."""
+        """The values of the variable."""
         text = self.resolve_envvar_value(ctx)
-        return None if text is None else [line for line in text.splitlines() if line]
+        if text is None:
+            return None
+        if "\n" in text:
+            values = text.splitlines()
+        elif isinstance(self.type, click.Path):
+            values = [text] if Path(text).exists() else text.split(os.pathsep)
+        else:
+            values = next(csv.reader([text], delimiter=" "), [])
+        return [value for value in values if value]
 
 
 database = click.option(
