@@ -282,7 +282,7 @@ class GraphReader:
             self._cursor,
             listed,
             starts=starts,
-            unfinished=_unfinished(rows, rejected) if starts else set(),
+            unfinished=set() if one_page else _unfinished(rows, rejected),
             one_page=one_page,
             now=self._listed_at.timestamp(),
         )
@@ -487,7 +487,7 @@ def _unfinished(rows: pa.Table, rejected: Iterable[Rejected]) -> set[str]:
         if is_unfinished(status, end)
     }
     return accepted | {
-        record.backup_id for record in rejected if record.backup_id and record.is_running
+        record.backup_id for record in rejected if record.backup_id and record.is_unfinished
     }
 
 

@@ -87,17 +87,14 @@ class Rejected:
         backup_id: The record's id where it has one that is text.
         reason: What does not fit, for a person.
         record: The record as JSON text, in ASCII.
+        is_unfinished: Whether it says of a backup with an id that it has not ended; it may fit then.
     """
 
     graph_id: str | None
     backup_id: str | None
     reason: str
     record: str
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it says that it is `backing_up`."""
-        return '"status": "backing_up"' in self.record
+    is_unfinished: bool = False
 
     @property
     def record_hash(self) -> str:
@@ -272,7 +269,9 @@ def reject(row: Any, graph_id: str | None, reason: str) -> Rejected:
     backup_id = row.get("id") if isinstance(row, dict) else None
     if not isinstance(backup_id, str) or _text_fault(backup_id):
         backup_id = None
-    return Rejected(graph_id, backup_id, reason, simplejson.dumps(row))
+    status = row.get("status") if backup_id else None
+    unfinished = isinstance(status, str) and is_unfinished(status, row.get("end_timestamp"))
+    return Rejected(graph_id, backup_id, reason, simplejson.dumps(row), unfinished)
 
 
 def record_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -176,6 +176,25 @@ def test_a_running_backup_that_is_rejected_is_read_again_until_it_has_ended(
     assert ledger.backups["running"]["size"] == 8
 
 
+@pytest.mark.parametrize("status", ["backing_up", "queued"])
+@pytest.mark.parametrize("others", ["much", 1], ids=["all rejected", "others fit"])
+def test_a_rejected_one_that_has_not_ended_is_read_again_whatever_the_others_are(
+    ledger: Ledger, status: str, others: Any
+) -> None:
+    with Emulator(fleet_of(backups=9)) as emulator:
+        backups = the_graph(emulator.fleet).backups
+        for backup in backups:
+            backup.record["size"] = others
+        running = backups[3]
+        running.record.update(size="much", status=status, end_timestamp=None)
+        ledger.load(emulator, page_size=3)
+        assert "g1-b3" not in ledger.backups
+        running.finish(size=8)
+        ledger.load(emulator, page_size=3)
+
+    assert ledger.backups["g1-b3"]["size"] == 8
+
+
 def test_an_id_that_two_graphs_list_is_kept_once_and_reported_once(ledger: Ledger) -> None:
     with Emulator(fleet_of(graphs=2, backups=2)) as emulator:
         for graph in emulator.fleet.graphs:
