@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from requests import PreparedRequest
+
 from .errors import SettingsError
 
 DEFAULT_PAGE_SIZE = "auto"
@@ -70,7 +72,8 @@ def check_endpoint(endpoint: str, setting: str = "SOURCES__GES_BACKUPS__ENDPOINT
         raise SettingsError(f"{setting} is not a URL: {_shown(endpoint)}.") from error
     if parts.username or parts.password:
         raise SettingsError(f"{setting} must not hold a user name or password.")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+    is_plain = parts.scheme in ("http", "https") and not parts.query and not parts.fragment
+    if not is_plain or not host or not _can_be_asked(endpoint.strip(), host):
         raise SettingsError(
             f"{setting} is not a URL like https://ges.eu-west-101.myhuaweicloud.eu: {_shown(endpoint)}."
         )
@@ -85,6 +88,16 @@ def check_endpoint(endpoint: str, setting: str = "SOURCES__GES_BACKUPS__ENDPOINT
             f"use {parts.scheme}://{parts.netloc}{parts.path[: version.start()]}."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _can_be_asked(url: str, host: str) -> bool:
+    """Whether requests takes a URL, and its host's parts are neither empty nor too long for a name."""
+    try:
+        PreparedRequest().prepare_url(url, None)
+        host.encode("idna")
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
