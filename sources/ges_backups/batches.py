@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -221,7 +221,8 @@ class ProjectLoad:
             self._observer.begin(self._project.id, len(graph_ids))
         pool = GraphPool(self._client, self._project.id, self._options, self._concurrency)
         is_touched = self._known.project is None
-        for listing in pool.iter_listings(graph_ids, self._cursors):
+        on_wait = partial(self._tell_of_throttling, len(graph_ids))
+        for listing in pool.iter_listings(graph_ids, self._cursors, on_wait):
             self._collector.update("Graphs", 1, total=len(graph_ids))
             if listing.rows is not None:
                 _ = self._types  # not in `_batch`: dlt keeps its callers' frames, and so the rows
@@ -245,6 +246,11 @@ class ProjectLoad:
         if is_touched:
             yield self._of_project()
         pa.default_memory_pool().release_unused()
+
+    def _tell_of_throttling(self, graphs: int) -> None:
+        if self._client.pace.refused_seconds is not None:
+            why = "waiting, as the API throttles"
+            self._collector.update("Graphs", 0, total=graphs, message=why)
 
     def _find_graphs(self, pending: _Pending) -> list[str]:
         """The graphs to list: the chosen ones, or the project's; one that left its list is asked once."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -22,7 +22,11 @@ from .page_size import PageSize
 from .pages import parse_graphs
 from .records import MAX_KEY_BYTES, Rejected, Rows, reject
 
+T = TypeVar("T")
+
 LONGEST_END_SECONDS = 30.0
+PATIENCE_SECONDS = 5.0
+"""After so long without a listing, who waits for one is told so."""
 
 
 def fetch_graphs(
@@ -110,9 +114,12 @@ class GraphPool:
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ges-pages")
 
     def iter_listings(
-        self, graph_ids: Sequence[str], cursors: Mapping[str, Cursor]
+        self,
+        graph_ids: Sequence[str],
+        cursors: Mapping[str, Cursor],
+        on_wait: Callable[[], object] = lambda: None,
     ) -> Iterator[GraphListing]:
-        """Yield each graph's listing when it is done, in any order.
+        """Yield each graph's listing when it is done, in any order; `on_wait` is called meanwhile.
 
         Raises:
             CredentialsError, SourceDown: No graph can be listed; the others are stopped. Whatever
@@ -130,7 +137,7 @@ class GraphPool:
             thread.start()
         try:
             for _ in graph_ids:
-                result = done.get()
+                result = _get(done, on_wait)
                 if isinstance(result, BaseException):
                     raise result
                 yield result
@@ -219,3 +226,11 @@ class GraphPool:
                 yield ahead.popleft().result()
         finally:
             futures.wait([future for future in ahead if not future.cancel()])
+
+
+def _get(done: "queue.Queue[T]", on_wait: Callable[[], object]) -> T:
+    while True:
+        try:
+            return done.get(timeout=PATIENCE_SECONDS)
+        except queue.Empty:
+            on_wait()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dlt.common.schema import Schema
 
 from ges_backups import graph as graph_module
+from ges_backups.batches import Project, ProjectLoad
 from ges_backups.client import Cancelled, GesClient
 from ges_backups.credentials import GesCredentials
 from ges_backups.errors import (
@@ -21,9 +23,11 @@ from ges_backups.errors import (
     describe,
 )
 from ges_backups.graph import GraphListing, GraphReader, ListingOptions
+from ges_backups.known import Known
 from ges_backups.listing import MAX_RESTARTS
 from ges_backups.pool import GraphPool, fetch_graphs
 from ges_emulator import Emulator, Fault
+from ges_history.loading.progress import LineCollector
 from harness import TOKEN, Asked, Warehouse, assert_exact, fill, fleet_of, the_graph
 from ledger import Ledger
 
@@ -182,6 +186,21 @@ def test_a_server_that_throttles_makes_a_load_slow_and_not_wrong(ledger: Ledger)
     with Emulator(fleet, rate_limit_per_second=15) as emulator:
         assert ledger.load(emulator, concurrency=16, request_seconds=0.4).exit_code == 0
     assert_exact(ledger, fleet)
+
+
+def test_who_waits_for_a_server_that_throttles_is_told(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ges_backups.pool.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("ges_history.loading.progress.LINE_SECONDS", 0.0)
+    emulator.faults.add(Fault.throttled(1), path="backups")
+    project = Project(emulator.fleet.project_id)
+    client, lines = client_of(emulator), LineCollector()
+    load = ProjectLoad(client, project, OPTIONS, 1, Known(), collector=lines)
+    assert list(load.iter_batches(lambda: Schema("ges_backups")))
+    told = capsys.readouterr().err.splitlines()
+    assert "listed 0 of 4 graphs; waiting, as the API throttles" in told[0]
+    assert told[-1].endswith("listed 4 of 4 graphs")
 
 
 def test_a_page_that_says_when_to_come_back_in_an_impossible_year_is_asked_again(

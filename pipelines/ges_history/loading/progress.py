@@ -30,7 +30,7 @@ class LineCollector(Collector):
         inc: int = 1,
         total: int | None = None,
         inc_total: int | None = None,  # noqa: ARG002
-        message: str | None = None,  # noqa: ARG002
+        message: str | None = None,
         label: str | None = None,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
@@ -38,12 +38,12 @@ class LineCollector(Collector):
         if name != "Graphs":
             return
         self._done += inc
-        self._show(self._done, total or self._done)
+        self._show(self._done, total or self._done, f"; {message}" if message else "")
 
-    def _show(self, done: int, total: int) -> None:
+    def _show(self, done: int, total: int, more: str) -> None:
         if time.monotonic() >= self._next_at or (done == total and total >= 100):
             self._next_at = time.monotonic() + LINE_SECONDS
-            line = stamped(f"listed {done:,} of {total:,} graphs", sys.stderr)
+            line = stamped(f"listed {done:,} of {total:,} graphs{more}", sys.stderr)
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     def _start(self, step: str) -> None:
@@ -60,21 +60,21 @@ class BarCollector(LineCollector):
         super().__init__()
         self._bar: Any = None
 
-    def _show(self, done: int, total: int) -> None:
+    def _show(self, done: int, total: int, more: str) -> None:
         from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("listing graphs"),
+                TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("graphs", total=total)
-        self._bar.update(self._task, completed=done)
+            self._task = self._bar.add_task("listing graphs", total=total)
+        self._bar.update(self._task, completed=done, description=f"listing graphs{more}")
         if done == total:
             self._stop()
 
