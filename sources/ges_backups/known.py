@@ -153,7 +153,7 @@ def read_known(project_id: str, ask: Ask) -> Known:
         ask: Runs a query in the warehouse.
     """
     of_project = f"WHERE project_id = '{project_id}'"
-    projects = list(_iter_rows(ask(f"SELECT * FROM {{projects}} WHERE id = '{project_id}'")))
+    projects = _projects(project_id, ask)
     listings = _iter_rows(ask(f"SELECT * FROM {{listings}} {of_project}"))
     loads = ask("SELECT load_id FROM {_dlt_loads} WHERE status = 0")
     complete = set(loads.column(0).to_pylist() if loads is not None else ())
@@ -166,7 +166,7 @@ def read_known(project_id: str, ask: Ask) -> Known:
         listings={row["graph_id"]: _listing(row, complete) for row in listings},
         graphs={row["id"]: row for row in graphs},
         holding=frozenset(row["graph_id"] for row in holding),
-        version=str(projects[0].get("_dlt_load_id")) if projects else "",
+        version=_version(projects),
         rejected=frozenset(rejected.column(0).to_pylist() if rejected is not None else ()),
         ask=ask,
     )
@@ -174,8 +174,17 @@ def read_known(project_id: str, ask: Ask) -> Known:
 
 def read_version(project_id: str, ask: Ask) -> str:
     """`Known.version` alone."""
-    rows = ask(f"SELECT _dlt_load_id FROM {{projects}} WHERE id = '{project_id}'")
-    return str(rows.column(0)[0]) if rows is not None and len(rows) else ""
+    return _version(_projects(project_id, ask))
+
+
+def _projects(project_id: str, ask: Ask) -> list[dict[str, Any]]:
+    """The project's row, if it has one."""
+    return list(_iter_rows(ask(f"SELECT * FROM {{projects}} WHERE id = '{project_id}'")))
+
+
+def _version(projects: list[dict[str, Any]]) -> str:
+    """Of its row; one that a plain script has written may name no package."""
+    return str(projects[0].get("_dlt_load_id")) if projects else ""
 
 
 def _project(row: dict[str, Any], complete: set[str]) -> dict[str, Any]:
