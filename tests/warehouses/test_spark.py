@@ -34,7 +34,7 @@ from ges_history.warehouses.seam import Warehouse
 from ges_history.warehouses.spark import SCRATCH, SparkLake
 from ges_history.warehouses.spark_address import SparkAddress
 from lake_copy import copy_history, write_without
-from lake_place import RUNTIME, Place, bucket_place, folder_place
+from lake_place import RUNTIME, Place, backup, bucket_place, folder_place, load_rows
 from s3_server import S3Server
 from spark_server import other_server, running_sail
 from synthetic import write_database
@@ -146,6 +146,42 @@ def test_a_lake_of_before_last_read_at_is_read(
     lake = copy_history(database, folder_lake.warehouse(), tmp_path)
     write_without(Path(lake.storage.location("listings")), "last_read_at")
     assert_same_reports(lake, SparkLake(lake, sail))
+
+
+def test_starts_of_any_year_reach_spark(folder_lake: Place, sail: str) -> None:
+    lake = folder_lake.warehouse()
+    years = {year: datetime(year, 1, 5, 23, tzinfo=UTC) for year in (1970, 2024, 2300, 9999)}
+    rows = [
+        backup(
+            str(year),
+            start_timestamp=int(start.timestamp()) * 1000,
+            started_at=start,
+            status="success",
+            size=1,
+            duration=1,
+        )
+        for year, start in years.items()
+    ]
+    load_rows(lake, rows)
+    with lake.reading() as duck, SparkLake(lake, sail).reading() as spark:
+        for view in ("duration_trend", "reliability"):
+            query = f"SELECT * FROM reports.{view}"
+            assert duck(query).num_rows == len(years)
+            assert differences(view, duck(query), spark(query)) == []
+
+
+def test_what_spark_kept_and_who_asks_may_not_remove_costs_no_answer(
+    histories: tuple[DuckDbFile, LakeWarehouse], sail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    _, lake = histories
+    files = lake.storage.filesystem()
+    monkeypatch.setattr(type(files), "rm", refused)
+    assert SparkLake(lake, sail).read("SELECT * FROM reports.anomalies").num_rows > 0
+    monkeypatch.undo()
+    files.rm(f"{lake.storage.bucket}/{SCRATCH}", recursive=True)
 
 
 def test_values_and_windows_reach_spark(

@@ -2,7 +2,7 @@
 
 DuckDB divides to DOUBLE, and so must the others: a literal with a point is a DECIMAL there, and
 PostgreSQL's seconds since 1970 are NUMERIC. Spark counts whole seconds, knows no PERCENTILE_CONT of
-two arguments and no materialized CTE.
+two arguments and no materialized CTE; Sail's DATE_TRUNC ends with the year 2262.
 """
 
 from sqlglot import Dialect, exp, parse_one
@@ -31,6 +31,8 @@ def transpiled(statement: str, dialect: str) -> str:
     def mended(node: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.TimeToUnix):
             return _seconds(node, is_spark)
+        if isinstance(node, exp.DateTrunc | exp.TimestampTrunc) and is_spark:
+            return _first_day(node)
         if isinstance(node, exp.CTE) and dialect != "postgres":
             node.set("materialized", None)
         if isinstance(node, exp.PercentileCont | exp.Quantile) and is_spark:
@@ -57,3 +59,12 @@ def _seconds(node: exp.TimeToUnix, is_spark: bool) -> exp.Expression:
             this=exp.Div(this=exp.cast(micros, "DOUBLE"), expression=exp.Literal.number(1_000_000))
         )
     return exp.cast(node.copy(), "DOUBLE")
+
+
+def _first_day(node: exp.DateTrunc | exp.TimestampTrunc) -> exp.Expression:
+    """Monday of the week, or first of the month, by Spark's arithmetic on dates."""
+    day = exp.cast(node.this.copy(), "DATE").sql(dialect="spark")
+    after = {"WEEK": f"(WEEKDAY({day}) + 7) % 7", "MONTH": f"DAY({day}) - 1"}[
+        node.args["unit"].name.upper()
+    ]
+    return exp.maybe_parse(f"DATE_SUB({day}, {after})", dialect="spark")
