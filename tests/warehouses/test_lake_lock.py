@@ -1,5 +1,6 @@
 """One load of a project at a time, on every host; and what holds when that fails."""
 
+import json
 import os
 import signal
 import subprocess
@@ -116,6 +117,15 @@ def test_a_put_whose_answer_was_lost_is_no_lost_lease(bucket_lake: Place) -> Non
     holder._tag = before  # as if the answer had never come
     holder.renew()
     holder.renew()
+
+
+def test_options_that_are_for_delta_alone_do_not_reach_the_lease(
+    bucket_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"timeout": "120s", "AWS_ALLOW_HTTP": "true", "AWS_S3_LOCKING_PROVIDER": "dynamodb"}
+    name = "DESTINATION__FILESYSTEM__DELTALAKE_STORAGE_OPTIONS"
+    monkeypatch.setenv(name, json.dumps(options))
+    assert lease(bucket_lake).take() is None
 
 
 def test_one_of_many_takes_a_new_lease(bucket_lake: Place) -> None:

@@ -3,6 +3,7 @@
 import errno
 import random
 import re
+import shutil
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, Field
+from deltalake import DeltaTable, Field, write_deltalake
 
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.warehouses import lake_upsert, warehouse_for
@@ -177,6 +178,26 @@ def test_a_folder_of_packages_that_cannot_be_made_is_named(folder_lake: Place) -
         elsewhere.lock("p1"),
     ):
         pass
+
+
+def test_a_folder_of_packages_that_dlt_does_not_take_is_named(folder_lake: Place) -> None:
+    lake = folder_lake.warehouse("50% off")
+    with pytest.raises(DatabaseError, match=r"50% off.* holds the sign %"), lake.lock("p1"):
+        pass
+
+
+@pytest.mark.parametrize("by", [[], ["project_id", "graph_id"]])
+def test_a_table_that_is_not_partitioned_by_its_project_is_refused(
+    folder_lake: Place, by: list[str]
+) -> None:
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")])
+    table = Path(lake.storage.location("backups"))
+    rows = pa.table(DeltaTable(table).to_pyarrow_table())
+    shutil.rmtree(table)
+    write_deltalake(table, rows, partition_by=by or None)
+    with pytest.raises(DatabaseError, match="table backups: it must be partitioned by project_id"):
+        lake.read("FROM reports.inventory")
 
 
 @pytest.mark.parametrize("held", ["lock", "asking", "reading"])

@@ -6,8 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from ges_history.warehouses import lake_storage, lake_upkeep, lake_upsert
 from ges_history.warehouses.lake import LakeWarehouse
@@ -202,12 +204,16 @@ def test_the_loads_to_which_a_listing_refers_are_kept(
     lake = folder_lake.warehouse()
     load_rows(lake, [backup("a")], listings=[{"project_id": "p1", "graph_id": "g1"}])
     (first,) = loads(lake.storage).column("load_id").to_pylist()
+    load_rows(lake, [backup("of p2", project_id="p2")], project="p2")
+    second = max(loads(lake.storage).column("load_id").to_pylist())
+    project = pa.table({"id": ["p2"], "cursor": ["{}"], "_dlt_load_id": [second]})
+    write_deltalake(lake.storage.opened("projects"), project, mode="append", schema_mode="merge")
     for number in range(4):
         load_rows(lake, [backup(f"b{number}")])
     tidy(lake.storage, Fence("p1", due={"backups"}))
     kept = sorted(loads(lake.storage).column("load_id").to_pylist())
-    assert len(kept) == 3
-    assert kept[0] == first
+    assert len(kept) == 4
+    assert kept[:2] == [first, second]
 
 
 def test_two_projects_may_prune_the_same_load(
@@ -227,6 +233,25 @@ def test_two_projects_may_prune_the_same_load(
     tidy(lake.storage, Fence("p1", due={"backups"}))
     monkeypatch.undo()
     assert loads(lake.storage).num_rows == 1
+
+
+def test_a_load_is_complete_where_it_cannot_be_tidied_after_it(
+    folder_lake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError("status 403 Forbidden: AccessDenied DeleteObject")
+
+    monkeypatch.setattr(DeltaTable, "vacuum", refused)
+    monkeypatch.setattr(lake_upsert, "UPKEEP_COMMITS", 1)
+    lake = folder_lake.warehouse()
+    load_rows(lake, [backup("a")])
+    assert len(rows_of(lake)) == 1
+    said: list[str] = []
+    with lake.lock("p1", say=said.append):
+        fence = lake._fence("p1")
+        fence.due.add("backups")
+    (line,) = said
+    assert line.startswith("The load is complete; the lake could not be tidied after it: The lake")
 
 
 def test_a_project_tidies_its_own_part(folder_lake: Place) -> None:

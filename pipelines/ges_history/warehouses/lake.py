@@ -52,7 +52,10 @@ class LakeWarehouse:
 
     @contextmanager
     def lock(self, project: str, wait: float = 60.0, say: Say = quiet) -> Iterator[None]:
-        """Be the only load of a project; what it left behind is tidied before it ends."""
+        """Be the only load of a project; what it left behind is tidied before it ends.
+
+        Where that fails, it is told: the load is complete, and a later one tidies.
+        """
         from ges_history.warehouses.lake_lock import locked  # noqa: PLC0415
         from ges_history.warehouses.lake_upkeep import tidy  # noqa: PLC0415
 
@@ -63,8 +66,11 @@ class LakeWarehouse:
             self._fences[project] = fence
             try:
                 yield
-                with self._explained():
-                    tidy(self.storage, fence)
+                try:
+                    with self._explained():
+                        tidy(self.storage, fence)
+                except HistoryError as error:
+                    say(f"The load is complete; the lake could not be tidied after it: {error}")
             finally:
                 del self._fences[project]
 
@@ -214,6 +220,11 @@ class LakeWarehouse:
         self.storage.opened(table).delete(rows)
 
     def _make_folder(self) -> None:
+        if "%" in str(self.folder):
+            raise DatabaseError(
+                f"The folder {self.folder} holds the sign %, which dlt cannot have in a path: keep its"
+                " packages elsewhere (--database, or the current folder)."
+            )
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -9,6 +9,7 @@ longer finds out when it renews, which it does before each commit; see `Fence`.
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -32,6 +33,11 @@ LEASE_SECONDS = 20.0
 RENEW_SECONDS = 4.0
 STALE = '"00000000000000000000000000000000"'
 """An ETag that no lease has."""
+_OF_THE_BUCKET = re.compile(
+    r"(aws_)?(access_key_id|secret_access_key|session_token|token|(default_)?region|endpoint(_url)?"
+    r"|virtual_hosted_style_request)$"
+)
+"""Of all that may be set for `deltalake`, what the lock's library needs and knows."""
 
 
 class LeaseLost(DatabaseError):
@@ -216,13 +222,12 @@ class Lease:
 
 
 def _store(storage: LakeStorage) -> "ObjectStore":
-    """The bucket, with the credentials that `deltalake` gets."""
+    """The bucket, with the credentials, region and endpoint that `deltalake` gets."""
     from obstore.store import from_url  # noqa: PLC0415
 
-    client_only = {"allow_http", "aws_allow_http"}
-    options = storage.options
-    config: Any = {name: value for name, value in options.items() if name not in client_only}
-    is_plain = any(options.get(name) == "true" for name in client_only)
+    options = {name.lower(): value for name, value in storage.options.items()}
+    config: Any = {name: value for name, value in options.items() if _OF_THE_BUCKET.match(name)}
+    is_plain = any(options.get(name) == "true" for name in ("allow_http", "aws_allow_http"))
     return from_url(storage.bucket, config=config, client_options={"allow_http": is_plain})
 
 

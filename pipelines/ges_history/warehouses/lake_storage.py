@@ -150,6 +150,7 @@ class LakeStorage:
         except TableNotFoundError:
             return None
         _check_features(table, opened)
+        _check_partitions(table, opened)
         return opened
 
     def open_all(self) -> "dict[str, DeltaTable | None]":
@@ -289,5 +290,14 @@ def _check_features(name: str, opened: "DeltaTable") -> None:
         what = ", ".join(unknown) or "columnMapping"
         raise DatabaseError(
             f"Another tool changed the Delta table {name} to need {what}, which GES Backup History"
-            f" does not read: turn it off there and rewrite the table."
+            f" does not read: turn it off there and rewrite the table, partitioned by {partition_of(name)}."
+        )
+
+
+def _check_partitions(name: str, opened: "DeltaTable") -> None:
+    """Refuse what another tool has rewritten so that a project's rows are not in a folder of theirs."""
+    if opened.metadata().partition_columns != [partition_of(name)]:
+        raise DatabaseError(
+            f"Another tool changed the Delta table {name}: it must be partitioned by"
+            f" {partition_of(name)}, and by nothing else. Rewrite it so."
         )

@@ -40,20 +40,21 @@ def _tidy_table(storage: LakeStorage, name: str, fence: Fence) -> None:
 
 
 def _prune_loads(storage: LakeStorage) -> None:
-    """Forget complete loads that are old and to which no listing refers: cursors need the others."""
-    listings = storage.open("listings")
-    if listings is None:
-        return
-    with storage.duckdb() as connection:
-        connection.register("columns", schema_of(listings).empty_table())
-        rows = storage.rows(listings, "columns")
-        query = f"SELECT DISTINCT _dlt_load_id FROM ({rows})"
-        used = {load for (load,) in connection.sql(query).fetchall()}
+    """Forget complete loads that are old and to which no cursor refers: they need the others."""
+    used = _loads_of(storage, "listings") | _loads_of(storage, "projects")
     files = storage.filesystem()
     for path in sorted(storage.small_files(LOADS), key=_load_id)[:-KEPT_LOADS]:
         if _load_id(path) not in used:
             with suppress(FileNotFoundError):  # the load of another project was quicker
                 files.rm_file(path)
+
+
+def _loads_of(storage: LakeStorage, table: str) -> set[str]:
+    opened = storage.opened(table)
+    with storage.duckdb() as connection:
+        connection.register("columns", schema_of(opened).empty_table())
+        query = f"SELECT DISTINCT _dlt_load_id FROM ({storage.rows(opened, 'columns')})"
+        return {load for (load,) in connection.sql(query).fetchall()}
 
 
 def _load_id(path: str) -> str:

@@ -119,8 +119,11 @@ class _SparkReader:
                 frame.unpersist()
         if self._scratch:
             files = self._lake.storage.filesystem()
-            if files.exists(self._scratch):
-                files.rm(self._scratch, recursive=True)
+            with suppress(
+                *self._lake.errors
+            ):  # only Spark may write there: it stays, the answer too
+                if files.exists(self._scratch):
+                    files.rm(self._scratch, recursive=True)
 
     def _lay_out(self, table: str) -> bool:
         """Make a table of the lake a view of the session; whether it is there."""
