@@ -372,6 +372,7 @@ def test_graphs_without_any_backup_are_the_worst_news(tmp_path: Path) -> None:
         [],
         f"""INSERT INTO ges.graphs (id, project_id, name)
         SELECT 'g' || n, '{PROJECT}', 'graph ' || n FROM range(3) t (n)""",
+        f"INSERT INTO ges.projects VALUES ('{PROJECT}', 'p', 'r', now(), now(), NULL)",
     )
     text = page_text(warehouse_for(path))
     assert "3 of 3 graphs need attention." in text

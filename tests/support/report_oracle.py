@@ -335,13 +335,13 @@ def adherence(history: History) -> pd.DataFrame:
         last = history.known_until(key)
         if last is None:
             continue
-        until, mine = _hours(last), per_graph.get(key, [])
+        until, mine = _hours(last.round("ms")), per_graph.get(key, [])
         first = min([until, *(began for began, _, _ in mine)])
         for day in np.arange(first // 24 * 24, until + 1e-9, 24):
             touching = [
                 (began, until if ended == np.inf else ended)
                 for began, ended, _ in mine
-                if began < day + 24 and ended >= day
+                if began < day + 24 and ended > day
             ]
             ages = [min(end, day + 24, until) - begin for begin, end in touching]
             rows.append(

@@ -15,7 +15,7 @@ from ges_history.reports.page.document import render
 from ges_history.watching.findings import check, recovery_targets
 from ges_history.watching.gauges import as_text
 from ges_history.watching.policy import DEFAULT_POLICY, parse_policy
-from watched import DAY, HOUR, Backup, Life, write_history
+from watched import DAY, HOUR, NOW, Backup, Life, write_history
 
 
 class Told:
@@ -27,6 +27,7 @@ class Told:
             self.fleet = read_fleet(read)
             self.check = check(read, rules)
             targets = recovery_targets(self.check.facts, rules) if policy else {}
+            self.adherence = read("SELECT * FROM reports.adherence ORDER BY day").to_pylist()
             self.page = render(read_contents(read, targets=targets))
         self.totals = self.fleet.totals
         self.graphs = judge(self.fleet)
@@ -106,3 +107,25 @@ def test_a_listing_is_as_old_as_the_last_one_without_an_error(tell: Tell) -> Non
     (health,) = told.fleet.health
     (finding,) = (f for f in told.check.findings if f.rule == "stale_hours")
     assert finding.actual == pytest.approx(health["stale_hours"])
+
+
+def test_what_is_exactly_at_its_target_meets_it(tell: Tell) -> None:
+    """24.1 hours are neither a 32-bit float nor a difference of hours since 1970."""
+    age = timedelta(hours=24, minutes=6)
+    told = tell(
+        [Life("g", tuple(Backup(n * age) for n in (1, 2, 3)))], "[[rules]]\nrpo_hours = 24.1\n"
+    )
+    assert told.verdicts("rpo_hours") == {"g": "met"}
+    assert 'Days on target</dt><dd class="value">100 %' in told.page
+
+
+def test_a_time_without_a_success_that_ends_at_midnight_is_none_of_the_next_day(
+    tell: Tell,
+) -> None:
+    since_midnight = timedelta(hours=NOW.hour, minutes=NOW.minute, seconds=NOW.second)
+    backups = tuple(Backup(since_midnight + n * DAY) for n in (0, 1, 2, 4, 5, 6))
+    told = tell([Life("g", backups)], "[[rules]]\nrpo_hours = 26\n")
+    assert [row["oldest_age_hours"] > 26 for row in told.adherence] == 3 * [False] + [True] + 3 * [
+        False
+    ]
+    assert told.adherence[4]["longest_gap_hours"] == 24

@@ -60,9 +60,9 @@ def read_adherence(
 ) -> dict[Key, Adherence]:
     """{graph: its days} of all graphs that have any; cells from `first_day`, shares of a year."""
     usual = {
-        (row["project_id"], row["graph_id"]): row["overdue_after_hours"]
+        (row["project_id"], row["graph_id"]): 2 * row["usual_gap_hours"]
         for row in fleet.recovery
-        if row["overdue_after_hours"] is not None and not row["graph_deleted_at"]
+        if row["usual_gap_hours"] is not None and not row["graph_deleted_at"]
     }
     deleted = {
         (row["project_id"], row["graph_id"]) for row in fleet.recovery if row["graph_deleted_at"]
@@ -125,8 +125,7 @@ FROM (
 WHERE {scope}
 """
 _DAYS = """
-SELECT CAST(n.number AS INTEGER) AS number, a.day,
-    CAST(a.oldest_age_hours AS REAL) AS age_hours
+SELECT CAST(n.number AS INTEGER) AS number, a.day, a.oldest_age_hours AS age_hours
 FROM (
     SELECT project_id, graph_id, day, oldest_age_hours
     FROM reports.adherence

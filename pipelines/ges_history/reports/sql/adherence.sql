@@ -6,8 +6,9 @@
 -- successes; before the first success it begins with the first backup of any status, and the one
 -- still open ends at known_until. oldest_age_hours is the highest age that the last success
 -- reached on the day (at its end, or at the last success before the next began): a recovery point
--- objective of so many hours was met on the day where this is not above it. Both are null where
--- there never was a backup. reports.gaps has the same gaps one by one, with their backups.
+-- objective of so many hours was met on the day where this is not above it. A time without a success
+-- that ended with the first instant of a day is none of that day. Both are null where there never
+-- was a backup. reports.gaps has the same gaps one by one, with their backups.
 -- Columns:
 --   day: UTC day.
 --   successes: Successes that started on the day.
@@ -20,30 +21,34 @@
 WITH graphs AS (
     SELECT project_id, graph_id, graph_name, project_name,
         ROW_NUMBER() OVER (ORDER BY project_id, graph_id) AS graph,
-        EPOCH(first_backup_at) / 3600.0 AS first_hour,
-        EPOCH(known_until) / 3600.0 AS until_hour,
-        CAST(FLOOR(EPOCH(known_until) / 86400.0) AS BIGINT) AS last_place
-    FROM reports.graph_names
-    WHERE known_until IS NOT NULL
+        first_ms, until_ms, CAST(FLOOR(until_ms / 86400000.0) AS BIGINT) AS last_place
+    FROM (
+        SELECT project_id, graph_id, graph_name, project_name,
+            CAST(ROUND(EPOCH(first_backup_at) * 1000.0) AS BIGINT) AS first_ms,
+            CAST(ROUND(EPOCH(known_until) * 1000.0) AS BIGINT) AS until_ms
+        FROM reports.graph_names
+        WHERE known_until IS NOT NULL
+    ) AS known
 ),
--- Time is in hours, days are counted, since 1970-01-01 UTC: dates are written differently everywhere.
+-- Time is in whole milliseconds, so that what is exactly at a target is, and days are counted, since
+-- 1970-01-01 UTC: dates are written differently everywhere.
 successes AS (
-    SELECT g.graph, b.start_timestamp / 3600000.0 AS hour,
+    SELECT g.graph, b.start_timestamp AS ms,
         GREATEST(
             CAST(FLOOR(b.start_timestamp / 86400000.0) AS BIGINT), g.last_place - 10000
         ) AS place,
-        (b.start_timestamp - LAG(b.start_timestamp) OVER (
+        b.start_timestamp - LAG(b.start_timestamp) OVER (
             PARTITION BY g.graph, FLOOR(b.start_timestamp / 86400000.0)
             ORDER BY b.start_timestamp
-        )) / 3600000.0 AS gap_hours
+        ) AS gap_ms
     FROM ges.backups AS b
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
     WHERE b.status = 'success'
 ),
 -- What was before the last 10,000 days is one place more, which is not told.
 daily AS (
-    SELECT graph, place, COUNT(*) AS successes, MIN(hour) AS first_hour, MAX(hour) AS last_hour,
-        MAX(gap_hours) AS gap_hours
+    SELECT graph, place, COUNT(*) AS successes, MIN(ms) AS first_ms, MAX(ms) AS last_ms,
+        MAX(gap_ms) AS gap_ms
     FROM successes
     GROUP BY graph, place
 ),
@@ -52,10 +57,10 @@ digits AS (
     UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9
 ),
 spans AS (
-    SELECT graph, until_hour, first_hour, last_place,
+    SELECT graph, until_ms, first_ms, last_place,
         LEAST(
             last_place
-                - CAST(FLOOR(LEAST(COALESCE(first_hour, until_hour), until_hour) / 24.0) AS BIGINT),
+                - CAST(FLOOR(LEAST(COALESCE(first_ms, until_ms), until_ms) / 86400000.0) AS BIGINT),
             9999
         ) AS days
     FROM graphs
@@ -73,32 +78,32 @@ numbers AS (
     JOIN longest AS l ON a.digit + 10 * b.digit + 100 * c.digit + 1000 * d.digit <= l.days
 ),
 calendar AS (
-    SELECT s.graph, s.first_hour, s.until_hour, s.last_place - n.number AS place
+    SELECT s.graph, s.first_ms, s.until_ms, s.last_place - n.number AS place
     FROM spans AS s
     JOIN numbers AS n ON n.number <= s.days
     UNION ALL
-    SELECT graph, first_hour, until_hour, last_place - 10000
+    SELECT graph, first_ms, until_ms, last_place - 10000
     FROM spans
     WHERE days = 9999
 ),
 filled AS (
-    SELECT c.graph, c.place, c.until_hour, COALESCE(d.successes, 0) AS successes, d.first_hour,
-        d.last_hour, d.gap_hours,
+    SELECT c.graph, c.place, c.until_ms, COALESCE(d.successes, 0) AS successes, d.first_ms,
+        d.last_ms, d.gap_ms,
         COALESCE(
-            MAX(d.last_hour) OVER (
+            MAX(d.last_ms) OVER (
                 PARTITION BY c.graph ORDER BY c.place
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ),
-            c.first_hour
-        ) AS before_hour,
+            c.first_ms
+        ) AS before_ms,
         COALESCE(
-            MIN(d.first_hour) OVER (
+            MIN(d.first_ms) OVER (
                 PARTITION BY c.graph ORDER BY c.place DESC
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ),
-            c.until_hour
-        ) AS after_hour,
-        LEAST(24.0 * (c.place + 1), c.until_hour) AS end_hour
+            c.until_ms
+        ) AS after_ms,
+        86400000 * c.place AS begin_ms, LEAST(86400000 * (c.place + 1), c.until_ms) AS end_ms
     FROM calendar AS c
     LEFT JOIN daily AS d ON c.graph = d.graph AND c.place = d.place
 )
@@ -106,16 +111,18 @@ SELECT g.project_id, g.graph_id, g.graph_name, g.project_name,
     DATE '1970-01-01' + CAST(f.place AS INTEGER) AS day, f.successes,
     CASE
         WHEN f.successes > 0 THEN GREATEST(
-            f.first_hour - f.before_hour, COALESCE(f.gap_hours, 0.0), f.after_hour - f.last_hour, 0.0
+            CASE WHEN f.first_ms > f.begin_ms THEN f.first_ms - f.before_ms ELSE 0 END,
+            COALESCE(f.gap_ms, 0), f.after_ms - f.last_ms, 0
         )
-        WHEN f.before_hour <= f.after_hour THEN f.after_hour - f.before_hour
-    END AS longest_gap_hours,
+        WHEN f.before_ms <= f.after_ms THEN f.after_ms - f.before_ms
+    END / 3600000.0 AS longest_gap_hours,
     CASE
         WHEN f.successes > 0 THEN GREATEST(
-            f.first_hour - f.before_hour, COALESCE(f.gap_hours, 0.0), f.end_hour - f.last_hour, 0.0
+            CASE WHEN f.first_ms > f.begin_ms THEN f.first_ms - f.before_ms ELSE 0 END,
+            COALESCE(f.gap_ms, 0), f.end_ms - f.last_ms, 0
         )
-        WHEN f.before_hour <= f.end_hour THEN f.end_hour - f.before_hour
-    END AS oldest_age_hours
+        WHEN f.before_ms <= f.end_ms THEN f.end_ms - f.before_ms
+    END / 3600000.0 AS oldest_age_hours
 FROM filled AS f
 JOIN graphs AS g ON f.graph = g.graph
 WHERE f.place > g.last_place - 10000
