@@ -202,6 +202,7 @@ def storage_trend(history: History) -> pd.DataFrame:
             graph[column].dt.tz_localize(None).to_numpy("datetime64[D]")
             for column in ("started_at", "deleted_at")
         )
+        ended = np.where(np.isnat(ended), ended, np.maximum(began, ended))
         for day in sorted(set(began) | set(ended[~np.isnat(ended)])):
             here = (began <= day) & ~(ended <= day)
             rows.append(

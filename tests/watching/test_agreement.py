@@ -15,6 +15,7 @@ from ges_history.reports.page.document import render
 from ges_history.watching.findings import check, recovery_targets
 from ges_history.watching.gauges import as_text
 from ges_history.watching.policy import DEFAULT_POLICY, parse_policy
+from ges_history.watching.tell import as_nagios
 from watched import DAY, HOUR, NOW, Backup, Life, write_history
 
 
@@ -28,7 +29,9 @@ class Told:
             self.check = check(read, rules)
             targets = recovery_targets(self.check.facts, rules) if policy else {}
             self.adherence = read("SELECT * FROM reports.adherence ORDER BY day").to_pylist()
-            self.page = render(read_contents(read, targets=targets))
+            self.storage = read("SELECT * FROM reports.storage_trend ORDER BY day").to_pylist()
+            self.contents = read_contents(read, targets=targets)
+        self.page = render(self.contents)
         self.totals = self.fleet.totals
         self.graphs = judge(self.fleet)
 
@@ -129,3 +132,19 @@ def test_a_time_without_a_success_that_ends_at_midnight_is_none_of_the_next_day(
         False
     ]
     assert told.adherence[4]["longest_gap_hours"] == 24
+
+
+def test_what_is_stored_is_that_of_deleted_graphs_too(tell: Tell) -> None:
+    told = tell([Life("g", nightly(size=1024)), Life("gone", nightly(size=1024), left_ago=HOUR)])
+    assert told.totals["stored_mb"] == 18 * 1024
+    assert f"stored={18 * 2**30}B;;;0 backups=18;;;0" in as_nagios(told.check)
+
+
+def test_the_forecast_of_what_is_stored_begins_where_its_curve_ends(tell: Tell) -> None:
+    told = tell([Life("g", (Backup(2 * HOUR), Backup(DAY, "failed", 3000)))])
+    assert told.contents.stored.ahead[0][1] == told.contents.stored.total_mb[-1] == 100
+
+
+def test_a_backup_that_was_deleted_before_its_stamp_was_never_stored(tell: Tell) -> None:
+    told = tell([Life("g", (Backup(-2 * DAY, size=500, deleted=True), Backup(5 * DAY)))])
+    assert [(row["backups"], row["stored_mb"]) for row in told.storage] == [(1, 100), (1, 100)]

@@ -155,7 +155,7 @@ def test_nagios_reads_a_line_with_figures_then_long_text(check: Check) -> None:
     age, unit = figures.pop("load_age")
     assert unit == "s"
     assert age == pytest.approx((datetime.now(UTC) - NOW).total_seconds(), abs=60)
-    size = sum(b.size or 0 for life in (FINE, LATE, ODD) for b in life.backups)
+    size = sum(b.size or 0 for life in (FINE, LATE, ODD, GONE) for b in life.backups)
     assert figures == {
         "graphs": (3, ""),
         "critical": (1, ""),
@@ -163,7 +163,7 @@ def test_nagios_reads_a_line_with_figures_then_long_text(check: Check) -> None:
         "unknown": (0, ""),
         "oldest_success": (60 * 3600, "s"),
         "stored": (size * 1_048_576, "B"),
-        "backups": (90, ""),
+        "backups": (130, ""),
         "running": (0, ""),
         "stuck": (0, ""),
         "failures_30d": (0, ""),

@@ -209,8 +209,9 @@ def _figures(check: Check) -> Iterator[str]:
         yield f"oldest_success={max(ages):.0f}s;;;0"
     if known_stale:
         yield f"load_age={3600 * max(known_stale):.0f}s;;;0"
-    yield f"stored={BYTES_PER_MB * sum(graph.source_mb for graph in graphs)}B;;;0"
-    yield f"backups={sum(graph.source_backups for graph in graphs)};;;0"
+    known = check.facts.graphs  # a deleted graph's backups may still be at the source
+    yield f"stored={BYTES_PER_MB * sum(graph.source_mb for graph in known)}B;;;0"
+    yield f"backups={sum(graph.source_backups for graph in known)};;;0"
     yield f"running={sum(graph.running for graph in graphs)};;;0"
     yield f"stuck={sum(graph.stuck for graph in graphs)};;;0"
     yield f"failures_30d={sum(graph.failed_30d for graph in graphs)};;;0"

@@ -69,20 +69,19 @@ def read_stored(read: Read, scope: Scope, fleet: Fleet, first_day: date) -> Stor
         first_day=first_day,
         parts=parts,
         complete_since=since.date() if since else None,
-        ahead=_ahead(fleet, today),
+        ahead=_ahead(fleet, today, sum(part.stored_mb[-1] for part in parts if part.stored_mb)),
     )
 
 
-def _ahead(fleet: Fleet, today: date) -> list[tuple[date, float]]:
+def _ahead(fleet: Fleet, today: date, now_mb: int) -> list[tuple[date, float]]:
+    """From where the curve ends: failed backups and stamps ahead of the clock are not in it."""
     totals = fleet.totals
     if not totals["stored_mb"]:
         return []
+    grown = {days: totals[f"projected_{days}d_mb"] - totals["stored_mb"] for days in PROJECTED_DAYS}
     return [
-        (today, totals["stored_mb"]),
-        *(
-            (today + timedelta(days=days), totals[f"projected_{days}d_mb"])
-            for days in PROJECTED_DAYS
-        ),
+        (today, now_mb),
+        *((today + timedelta(days=days), max(now_mb + mb, 0)) for days, mb in grown.items()),
     ]
 
 

@@ -2,7 +2,8 @@
 -- Grain: one row per graph and UTC day on which a successful backup started or was deleted.
 -- Units: MB; a success of unknown size counts as 0 MB.
 -- backups and stored_mb are of the successes that were at the source when the day ended: started
--- by then, and not deleted by then. added_mb began on that day, removed_mb was deleted on it.
+-- by then, and not deleted by then. added_mb began on that day, removed_mb was deleted on it; what
+-- was deleted before its stamp, which is ahead of the clock then, on the day of that.
 -- What was deleted before the first load is not known: the curve is complete from the project's
 -- first listing on (ges.projects.first_listed_at, reports.overview.first_listed_at).
 -- A sum beyond 64 bits is told as 2^63 - 1.
@@ -28,7 +29,7 @@ events AS (
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
     WHERE b.status = 'success'
     UNION ALL
-    SELECT g.graph, CAST(b.deleted_at AT TIME ZONE 'UTC' AS DATE) AS day,
+    SELECT g.graph, CAST(GREATEST(b.deleted_at, b.started_at) AT TIME ZONE 'UTC' AS DATE) AS day,
         -1 AS backups, 0 AS added_mb, CAST(COALESCE(b.size, 0) AS DECIMAL(28, 0)) AS removed_mb
     FROM ges.backups AS b
     JOIN graphs AS g ON b.project_id = g.project_id AND b.graph_id = g.graph_id
