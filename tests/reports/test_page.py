@@ -218,6 +218,22 @@ def test_script_data_is_json_that_cannot_end_its_element(page: Path) -> None:
     assert len(json.loads(packed[1])["graphs"]) == text.count('<details class="card')
 
 
+def test_calendars_show_no_weeks_that_were_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many graphs fewer weeks are read: what lies before is not known to be without a backup."""
+    path = written(tmp_path / "h.duckdb", daily("g", [10] * 200))
+    monkeypatch.setattr(reading, "POINT_BUDGET", 0)
+    found = read(path)
+    text = render(found)
+    assert "All graphs, the last 13 weeks." in text
+    assert "last 26 weeks" not in text
+    packed = re.search(r'id="packed">(.*?)</script>', text, re.DOTALL)
+    assert packed is not None
+    first = (found.first_day - date(1970, 1, 1)).days
+    assert set(json.loads(packed[1])["mondays"].values()) == {first}
+
+
 def test_worst_graphs_come_first_and_deleted_ones_last(contents: Contents) -> None:
     graphs = arrange(contents)
     alarmed = [bool(graph.alarms) for graph in graphs]

@@ -65,7 +65,8 @@ def render(contents: Contents) -> str:
     names = Counter(graph.name for graph in graphs)
     specs = chart_specs()
     scripts = {"library": _library(), "page": _asset("page.js")}
-    fleet_days = calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
+    weeks, fleet_weeks = (min(w, contents.weeks) for w in (CALENDAR_WEEKS, FLEET_CALENDAR_WEEKS))
+    fleet_days = calendar_rows(fleet_outcomes(graphs), today, fleet_weeks)
     strip = _strip(contents, today)
     template = _environment(today).get_template("page.html.jinja")
     return template.render(
@@ -92,17 +93,18 @@ def render(contents: Contents) -> str:
         ambiguous={name for name, amount in names.items() if amount > 1},
         places={graph.key: graph for graph in graphs},
         project_places={row["project_id"]: n for n, row in enumerate(fleet.projects)},
-        stills=_stills(graphs[:WITH_STILLS], specs, today),
+        stills=_stills(graphs[:WITH_STILLS], specs, today, weeks),
         stored_still=_svg(specs["stored"], stored_datasets(contents.stored), 1100),
         stored_unit=stored_unit(contents.stored)[0],
         stored_summary=cards.stored_summary(contents.stored),
-        fleet_calendar=_calendar(specs, fleet_days, today, FLEET_CALENDAR_WEEKS, 900),
+        fleet_calendar=_calendar(specs, fleet_days, today, fleet_weeks, 900),
         fleet_summary=cards.calendar_summary(fleet_days),
         calendar_words=partial(_calendar_words, today=today),
+        fleet_weeks=fleet_weeks,
         unfolded=UNFOLDED,
         rows_shown=ROWS_SHOWN,
         rows_kept=ROWS_KEPT,
-        calendar_weeks=CALENDAR_WEEKS,
+        calendar_weeks=weeks,
         kinds=KINDS,
     )
 
@@ -120,8 +122,8 @@ def _packed(
         "today": today,
         "strip": strip,
         "mondays": {
-            "graph": first_monday(today, CALENDAR_WEEKS),
-            "fleet": first_monday(today, FLEET_CALENDAR_WEEKS),
+            "graph": first_monday(today, min(CALENDAR_WEEKS, contents.weeks)),
+            "fleet": first_monday(today, min(FLEET_CALENDAR_WEEKS, contents.weeks)),
         },
         "fleet": packed_calendar(
             calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
@@ -161,7 +163,9 @@ def _by_adherence(graphs: Sequence[Graph]) -> list[Graph]:
     return sorted(judged, key=lambda graph: (graph.adherence.badness, graph.place))  # type: ignore[union-attr]
 
 
-def _stills(graphs: Sequence[Graph], specs: dict[str, Spec], today: int) -> list[dict[str, Markup]]:
+def _stills(
+    graphs: Sequence[Graph], specs: dict[str, Spec], today: int, weeks: int
+) -> list[dict[str, Markup]]:
     """The still pictures of the graphs that are shown first."""
     return [
         {
@@ -169,7 +173,7 @@ def _stills(graphs: Sequence[Graph], specs: dict[str, Spec], today: int) -> list
             "duration": (
                 _svg(specs["duration"], duration_datasets(graph)) if graph.durations else Markup()
             ),
-            "calendar": _calendar(specs, graph.outcomes, today, CALENDAR_WEEKS),
+            "calendar": _calendar(specs, graph.outcomes, today, weeks),
         }
         for graph in graphs
     ]
