@@ -53,8 +53,8 @@ FORBIDDEN_CODES = frozenset({"GES.0016"})
 _PLACE_IN_SSL = re.compile(r" \(_ssl\.c:\d+\)$")
 CONNECT_SECONDS = 10.0
 ATTEMPT_SECONDS = 20.0
-THROTTLED_SECONDS = 120.0
-"""So long at least may the gate be shut: the vendor's counts by the minute."""
+SHUT_TIMES = 2
+"""So many times as long as a request may be tried may the gate be shut: the vendor counts by the minute."""
 MAX_BODY_BYTES = 64 * 2**20
 MAX_REFUSED_TRIES = 8
 
@@ -67,7 +67,7 @@ class GesClient:
         concurrency: Requests in flight at once.
         request_seconds: How long one request may be tried, all attempts together. Waiting for its
             turn does not count, nor for a server that throttles: as long as that takes others, and
-            then for `THROTTLED_SECONDS` or as long as a request may be tried, it is waited for.
+            then for `SHUT_TIMES` as long, it is waited for.
         gate: Shared with other clients of the endpoint; None for one of its own.
         sent: Counts each request of the API that is sent, also one of which no listing tells; None
             where nobody asks.
@@ -190,7 +190,7 @@ class GesClient:
             error = state.outcome.exception() if state.outcome else None
             refused = self.pace.refused_seconds
             if isinstance(error, TransientError) and error.status == 429 and refused is not None:
-                return refused + state.upcoming_sleep > max(self.request_seconds, THROTTLED_SECONDS)
+                return refused + state.upcoming_sleep > SHUT_TIMES * self.request_seconds
             return tries.are_used_up(state.upcoming_sleep)
 
         retrying = tenacity.Retrying(

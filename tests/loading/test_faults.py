@@ -86,11 +86,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture(autouse=True)
-def shut_gates_are_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ges_backups.client.THROTTLED_SECONDS", 0.5)
-
-
 @contextmanager
 def shortest_waits() -> Iterator[None]:
     """How long to wait before the next try is drawn by lot: here always the shortest that can be."""

@@ -184,7 +184,7 @@ def test_a_server_that_throttles_makes_a_load_slow_and_not_wrong(ledger: Ledger)
     """Each request's turn, and what it is told to wait, are longer than it may be tried."""
     fleet = fleet_of(graphs=30, backups=1)
     with Emulator(fleet, rate_limit_per_second=15) as emulator:
-        assert ledger.load(emulator, concurrency=16, request_seconds=0.4).exit_code == 0
+        assert ledger.load(emulator, concurrency=16, request_seconds=0.6).exit_code == 0
     assert_exact(ledger, fleet)
 
 
