@@ -323,6 +323,10 @@ def test_graphs_without_any_backup_are_the_alarm(tmp_path: Path) -> None:
             " FROM range(3) t (n)",
             [PROJECT],
         )
+        connection.execute(
+            "INSERT INTO ges.listings (project_id, graph_id, listed_at, outcome, last_read_at)"
+            " SELECT project_id, id, now(), 'complete', now() FROM ges.graphs"
+        )
     shown = screen(path)
     assert figure(shown, "without any success") == "3"
     assert "3 of 3 graphs need attention." in shown
