@@ -153,7 +153,11 @@ class Emulator(Service):
                 await asyncio.sleep(0)
             listening.close()
             connections.pre_shutdown()
+            open_ones = [each.transport for each in connections.connections if each.transport]
             await connections.shutdown(SHUTDOWN_SECONDS)
+            for transport in open_ones:  # what nobody reads any more would keep it open
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(

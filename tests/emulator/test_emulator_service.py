@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import requests
 
 import ges_emulator
-from ges_emulator import Backup, Emulator, Fleet, Graph, Request
+from ges_emulator import Backup, Emulator, Fault, Fleet, Graph, Request
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -341,6 +342,22 @@ def test_emulator_comes_back_on_the_same_port(emulator: Emulator) -> None:
         emulator.start()
         assert emulator.endpoint == endpoint
         assert session.get(url, headers=TOKEN, timeout=5).status_code == 200
+
+
+def test_an_answer_that_nobody_reads_is_closed_with_the_emulator(fleet: Fleet) -> None:
+    large = Fault("large", change=lambda answer: replace(answer, body=b"x" * 50_000_000))
+    with warnings.catch_warnings(record=True) as caught, Emulator(fleet) as emulator:
+        warnings.simplefilter("always")
+        emulator.faults.add(large)
+        with socket.create_connection((emulator.host, emulator.port)) as client:
+            client.sendall(
+                f"GET /v2/{PROJECT}/graphs HTTP/1.1\r\nHost: x\r\n"
+                f"X-Auth-Token: {TOKEN['X-Auth-Token']}\r\n\r\n".encode()
+            )
+            client.recv(100)
+            emulator.stop()
+        gc.collect()
+    assert not caught
 
 
 def test_hook_can_stop_the_emulator_in_the_middle_of_a_listing(fleet: Fleet) -> None:
