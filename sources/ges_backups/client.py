@@ -166,7 +166,12 @@ class GesClient:
         return client
 
     def answers(self, path: str) -> bool:
-        """Whether the API answers at all, be it with a refusal: tells a bad graph from a dead source."""
+        """Whether the API answers at all, be it with a refusal: tells a bad graph from a dead source.
+
+        One that throttles does; to ask it would only lengthen the time that others wait for.
+        """
+        if self.pace.refused_seconds is not None:
+            return True
 
         def attempt(tries: _Tries) -> None:
             try:
@@ -188,9 +193,9 @@ class GesClient:
 
         def is_over(state: tenacity.RetryCallState) -> bool:
             error = state.outcome.exception() if state.outcome else None
-            refused = self.pace.refused_seconds
-            if isinstance(error, TransientError) and error.status == 429 and refused is not None:
-                return refused + state.upcoming_sleep > SHUT_TIMES * self.request_seconds
+            is_throttled = isinstance(error, TransientError) and error.status == 429
+            if is_throttled and self.pace.refused_seconds is not None:
+                return self._is_shut(state.upcoming_sleep)
             return tries.are_used_up(state.upcoming_sleep)
 
         retrying = tenacity.Retrying(
@@ -202,6 +207,11 @@ class GesClient:
             reraise=True,
         )
         return retrying(attempt, tries)
+
+    def _is_shut(self, pause: float = 0.0) -> bool:
+        """Whether, after a pause, the API will have taken nothing for longer than it is waited for."""
+        refused = self.pace.refused_seconds
+        return refused is not None and refused + pause > SHUT_TIMES * self.request_seconds
 
     def _send_authorized(
         self,
@@ -234,7 +244,8 @@ class GesClient:
         if not isinstance(error, TransientError):
             self.pace.accepted()
         elif error.status == 429:
-            self.pace.throttled(error.retry_after)
+            asked = error.retry_after
+            self.pace.throttled(None if asked is None else min(asked, self.request_seconds))
         return error
 
     def _send_signed(

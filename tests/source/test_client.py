@@ -152,6 +152,8 @@ def test_a_server_that_takes_nothing_any_more_is_given_up_by_all_together(
         with pytest.raises(TransientError, match="throttled"):
             get(client, emulator)
     assert len(emulator.requests) == asked + 2
+    assert client.answers(f"/v2/{emulator.fleet.project_id}/graphs")
+    assert len(emulator.requests) == asked + 2
 
 
 def test_a_wait_for_ones_turn_takes_nothing_of_the_time_to_try(emulator: Emulator) -> None:
