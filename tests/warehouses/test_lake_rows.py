@@ -15,6 +15,7 @@ from deltalake import DeltaTable, Field, write_deltalake
 
 from ges_history.errors import DatabaseError, NoHistory
 from ges_history.warehouses import lake_upsert, warehouse_for
+from ges_history.warehouses.lake import LakeWarehouse
 from ges_history.warehouses.lake_lock import Fence
 from ges_history.warehouses.lake_upsert import upsert
 from lake_place import (
@@ -95,6 +96,14 @@ NAMES = ["l*?{a,b}", "#l&=;,+ %4", "50% ä'€`$l~!@"]
 EACH_ALONE = ["l*", "l?", "l{a,b}", "#l", "l&=;,+", "50% ä'€", "l %4", "`$l~!@"]
 
 
+def assert_holds_rows(lake: LakeWarehouse) -> None:
+    """What is loaded is there once, with its last values."""
+    for size in (1, 2):
+        load_rows(lake, [backup("a", size=size), backup(f"b{size}")])
+    found = [(row["id"], row["size"]) for row in rows_of(lake)]
+    assert found == [("a", 2), ("b1", None), ("b2", None)]
+
+
 @pytest.mark.parametrize(
     "name", [*NAMES, *(pytest.param(name, marks=pytest.mark.soak) for name in EACH_ALONE)]
 )
@@ -105,10 +114,7 @@ def test_any_other_folder_holds_a_lake(
     place = Place(settings, tmp_path)
     place.enter(monkeypatch)
     lake = place.warehouse()
-    for size in (1, 2):
-        load_rows(lake, [backup("a", size=size), backup(f"b{size}")])
-    found = [(row["id"], row["size"]) for row in rows_of(lake)]
-    assert found == [("a", 2), ("b1", None), ("b2", None)]
+    assert_holds_rows(lake)
     assert lake.read("SELECT * FROM reports.inventory").num_rows == 1
     assert (tmp_path / name / "ges" / "init").is_file()
 
@@ -128,11 +134,7 @@ def test_any_other_prefix_of_a_bucket_holds_a_lake(
 ) -> None:
     place = Place(s3.settings("s3://lake/my größe {a,b} 50% x*y+&=;,~!@'"), tmp_path)
     place.enter(monkeypatch)
-    lake = place.warehouse()
-    for size in (1, 2):
-        load_rows(lake, [backup("a", size=size), backup(f"b{size}")])
-    found = [(row["id"], row["size"]) for row in rows_of(lake)]
-    assert found == [("a", 2), ("b1", None), ("b2", None)]
+    assert_holds_rows(place.warehouse())
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,21 @@ def render(contents: Contents) -> str:
     scripts = {"library": _library(), "page": _asset("page.js")}
     weeks, fleet_weeks = (min(w, contents.weeks) for w in (CALENDAR_WEEKS, FLEET_CALENDAR_WEEKS))
     fleet_days = calendar_rows(fleet_outcomes(graphs), today, fleet_weeks)
+    mondays = {"graph": first_monday(today, weeks), "fleet": first_monday(today, fleet_weeks)}
     strip = _strip(contents, today)
     template = _environment(today).get_template("page.html.jinja")
     return template.render(
         scripts={name: Markup(text) for name, text in scripts.items()},  # noqa: S704 - our own
         policy=_policy(list(scripts.values())),
         style=Markup(_asset("page.css")),  # noqa: S704
-        packed=_script_json(_packed(contents, graphs, specs, today, strip)),
+        packed=_script_json(
+            {
+                **_packed(contents, graphs, today, strip),
+                "specs": specs,
+                "mondays": mondays,
+                "fleet": packed_calendar(fleet_days),
+            }
+        ),
         contents=contents,
         fleet=fleet,
         version=version("ges-backup-history"),
@@ -112,22 +120,13 @@ def render(contents: Contents) -> str:
 def _packed(
     contents: Contents,
     graphs: Sequence[Graph],
-    specs: dict[str, Spec],
     today: int,
     strip: dict[str, int],
 ) -> dict[str, Any]:
-    """All that the page's script reads."""
+    """What the page's script reads of graphs and of what is stored."""
     return {
-        "specs": specs,
         "today": today,
         "strip": strip,
-        "mondays": {
-            "graph": first_monday(today, min(CALENDAR_WEEKS, contents.weeks)),
-            "fleet": first_monday(today, min(FLEET_CALENDAR_WEEKS, contents.weeks)),
-        },
-        "fleet": packed_calendar(
-            calendar_rows(fleet_outcomes(graphs), today, FLEET_CALENDAR_WEEKS)
-        ),
         "stored": packed_stored(contents.stored),
         "graphs": [packed_graph(graph, today, strip["first"]) for graph in graphs[:GRAPHS_KEPT]],
     }
